@@ -1,0 +1,9 @@
+//! Thermocline: rehearse a serverless GPU endpoint before you pay for it; then serve it with the very same scheduler.
+
+#![forbid(unsafe_code)]
+
+pub mod policy;
+pub mod scheduler;
+pub mod sim;
+pub mod units;
+pub mod workload;

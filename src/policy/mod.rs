@@ -1,0 +1,243 @@
+//! Policies advise, the scheduler decides.
+//!
+//! Five small decisions, a trait each: how many workers ([`ScalingPolicy`]), how long an idle one stays ([`KeepAlivePolicy`]),
+//! which idle worker gets a job ([`DispatchPolicy`]), which host a worker ([`PlacementPolicy`]), which image leaves a full disk
+//! ([`EvictionPolicy`]). A policy is a pure function of its own state and what it is shown: no clock, no randomness, no
+//! I/O. Bounds, drains, rollout shares, backoff and victims are the scheduler's, so a daring policy can be slow or dear but
+//! never illegal. The list of all of them, with parameters, is [`registry`].
+
+pub mod dispatch;
+pub mod eviction;
+pub mod fixed;
+pub mod keep_alive;
+pub mod params;
+pub mod per_job;
+pub mod placement;
+pub mod queue_delay;
+pub mod registry;
+pub mod request_count;
+
+pub use params::{ParamError, ParamSpec, ParamValue, Params, PolicyChoice};
+
+use crate::scheduler::{Phase, ScaleReason, WorkerKind};
+use crate::units::{HostId, Span, Time, UsdPerSecond, WorkerId};
+
+/// What made the scheduler ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// The policy's own tick, or the time it asked for.
+    Tick,
+    /// A job arrived and no idle worker could take it at once.
+    JobWaits,
+    /// A job arrived and was handed out at once.
+    JobTaken,
+    /// A job left a worker.
+    JobEnded,
+    /// A worker became ready.
+    WorkerReady,
+    /// A worker failed, was lost or went to sleep.
+    WorkerGone,
+}
+
+/// When a scaling policy wants to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedAt {
+    /// Every so often while the endpoint has jobs or more workers than its active ones.
+    Ticks(Span),
+    /// At every trigger: theory's clean mode.
+    Events,
+    /// At `JobWaits` and `WorkerGone` only.
+    WaitingJobs,
+}
+
+/// One worker as a policy sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorkerView {
+    /// Which.
+    pub id: WorkerId,
+    /// Active, flex, extra.
+    pub kind: WorkerKind,
+    /// Fine phase.
+    pub phase: Phase,
+    /// Since when it is in it.
+    pub since: Time,
+    /// Jobs in hand.
+    pub in_hand: u32,
+    /// When its current (or last) start was asked for.
+    pub started: Time,
+    /// When it last became idle or got a job.
+    pub last_used: Time,
+    /// Release.
+    pub version: u32,
+    /// Current release is another one.
+    pub outdated: bool,
+    /// Where it is.
+    pub host: Option<HostId>,
+    /// Its price while it bills.
+    pub price: UsdPerSecond,
+}
+
+/// Access to the rows behind the counts, for policies that look at single workers or jobs.
+pub trait Details {
+    /// Jobs of normal priority that have waited for longer than `span`.
+    fn waiting_longer_than(&self, span: Span) -> u32;
+    /// The endpoint's workers, in order of creation.
+    fn workers(&self) -> Vec<WorkerView>;
+}
+
+/// Everything that a scaling policy may know. Low-priority jobs are not in `queued` and never raise the target (contract §1.2).
+pub struct Observation<'a> {
+    /// The time.
+    pub now: Time,
+    /// Why the policy is asked.
+    pub trigger: Trigger,
+    /// Jobs of normal priority that wait.
+    pub queued: u32,
+    /// Jobs of low priority that wait.
+    pub queued_low: u32,
+    /// Jobs in progress.
+    pub in_progress: u32,
+    /// How long the oldest job of normal priority has waited.
+    pub oldest_wait: Option<Span>,
+    /// Jobs that arrived in all, so that rates can be formed.
+    pub arrived: u64,
+    /// Jobs whose attempt ended in all.
+    pub ended: u64,
+    /// Summed run time of those.
+    pub service_total: Span,
+    /// Workers up without a job.
+    pub idle: u32,
+    /// Workers up with a job.
+    pub busy: u32,
+    /// Workers wanted and on their way (placing, pulling, starting).
+    pub starting: u32,
+    /// Workers wanted whose host is full.
+    pub throttled: u32,
+    /// Workers waiting for their backoff.
+    pub unhealthy: u32,
+    /// Placed and asleep or frozen.
+    pub asleep: u32,
+    /// Length of the last start that became ready.
+    pub last_start: Option<Span>,
+    /// Lower bound.
+    pub active: u32,
+    /// Upper bound, extra not counted.
+    pub max: u32,
+    /// Extra workers.
+    pub extra: u32,
+    /// Jobs per worker at once.
+    pub concurrency: u32,
+    /// Flex price per worker.
+    pub flex_price: UsdPerSecond,
+    /// Active price per worker.
+    pub active_price: UsdPerSecond,
+    /// Single workers and jobs.
+    pub details: &'a dyn Details,
+}
+
+impl Observation<'_> {
+    /// Workers up or coming: the N of the platform's rules.
+    pub fn up_or_coming(&self) -> u32 {
+        self.idle + self.busy + self.starting + self.throttled
+    }
+}
+
+/// What happens to workers beyond the wanted number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surplus {
+    /// They leave when their idle timeout ends.
+    KeepAlive,
+    /// As before, and starts beyond the number are called off, youngest first.
+    CancelStarts,
+    /// Idle ones stop at once (no idle timeout applies); starts beyond the number are called off.
+    StopIdle,
+}
+
+/// How many workers are wanted, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// Workers up or coming that are wanted; clamped by the scheduler.
+    pub workers: u32,
+    /// What to do with more.
+    pub surplus: Surplus,
+    /// Why.
+    pub reason: ScaleReason,
+    /// Ask again after this long, whatever happens.
+    pub ask_again: Option<Span>,
+}
+
+/// How many workers are wanted.
+pub trait ScalingPolicy: Send {
+    /// When to be asked.
+    fn asked_at(&self) -> AskedAt;
+    /// The number of workers wanted now. Called in order of time.
+    fn advise(&mut self, seen: &Observation<'_>) -> Advice;
+    /// False when the rule brings workers down itself and no idle timeout applies.
+    fn uses_idle_timeout(&self) -> bool {
+        true
+    }
+}
+
+/// How long an idle worker stays up.
+pub trait KeepAlivePolicy: Send {
+    /// Asked when `worker` becomes idle; `None` = for ever. `ordinal` counts the endpoint's idle periods.
+    fn idle_timeout(&mut self, worker: &WorkerView, ordinal: u64) -> Option<Span>;
+}
+
+/// Which of the workers with a free place gets the next job. Active workers always come before flex, flex before extra.
+pub trait DispatchPolicy: Send {
+    /// The smallest key is picked; ties go to the older worker. Asked whenever the worker becomes available or its load changes.
+    fn key(&self, worker: &WorkerView) -> u64;
+}
+
+/// A host on which a worker could be put; all hard needs are already met.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostView {
+    /// Which.
+    pub id: HostId,
+    /// Rank of its GPU class in the endpoint's list, 0 = most wanted.
+    pub class_rank: u32,
+    /// Its own priority, higher is better.
+    pub priority: i32,
+    /// GPUs in all.
+    pub gpus: u32,
+    /// GPUs free now.
+    pub gpus_free: u32,
+    /// Slots of this endpoint already there.
+    pub own_slots: u32,
+    /// Slots of any endpoint there.
+    pub slots: u32,
+    /// Bytes to fetch before a worker can start; 0 = all there.
+    pub missing_bytes: u64,
+    /// Pulls under way there.
+    pub pulls: u32,
+    /// Nominal pull bandwidth in bytes per second.
+    pub pull_bytes_per_s: u64,
+}
+
+/// Which host gets a worker.
+pub trait PlacementPolicy: Send {
+    /// The smallest score is picked; ties go to the older host.
+    fn score(&self, host: &HostView, gpus_wanted: u32) -> [i64; 4];
+}
+
+/// An image that could be dropped: complete, not in use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CachedImageView {
+    /// When it was last needed by a start or a pull.
+    pub last_used: Time,
+    /// How often it was needed since it came.
+    pub uses: u64,
+    /// When it came.
+    pub cached_at: Time,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Bytes that a pull would transfer.
+    pub pull_bytes: u64,
+}
+
+/// Which image leaves a full disk.
+pub trait EvictionPolicy: Send {
+    /// The smallest key leaves first; ties go to the older image id.
+    fn key(&self, image: &CachedImageView) -> u64;
+}

@@ -1,0 +1,224 @@
+//! Typed parameters of policies: name, unit, range, default, meaning; checked once, when the policy is built.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A parameter as typed by a user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ParamValue {
+    /// A switch.
+    Bool(bool),
+    /// A number.
+    Number(f64),
+    /// One of a few words.
+    Text(String),
+}
+
+/// A policy by name, with the parameters that differ from its defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyChoice {
+    /// Name in the registry.
+    pub name: String,
+    /// Parameters given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, ParamValue>,
+}
+
+impl PolicyChoice {
+    /// The policy with all its defaults.
+    pub fn named(name: &str) -> PolicyChoice {
+        PolicyChoice { name: name.to_owned(), params: BTreeMap::new() }
+    }
+
+    /// The same with one number set.
+    pub fn with(mut self, param: &str, value: f64) -> PolicyChoice {
+        self.params.insert(param.to_owned(), ParamValue::Number(value));
+        self
+    }
+
+    /// The same with one word set.
+    pub fn with_text(mut self, param: &str, value: &str) -> PolicyChoice {
+        self.params.insert(param.to_owned(), ParamValue::Text(value.to_owned()));
+        self
+    }
+}
+
+/// The description of one parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ParamSpec {
+    /// Name, with the unit at the end where it has one.
+    pub name: &'static str,
+    /// Kind, range and default.
+    pub kind: ParamKind,
+    /// What it does, and where the default comes from.
+    pub doc: &'static str,
+}
+
+/// Kind, range and default of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ParamKind {
+    /// A number within the closed range.
+    Number { min: f64, max: f64, default: f64 },
+    /// A whole number within the closed range.
+    Whole { min: u32, max: u32, default: u32 },
+    /// One of these words.
+    Word { choices: &'static [&'static str], default: &'static str },
+    /// A switch.
+    Switch { default: bool },
+}
+
+/// What is wrong with a policy's name or parameters.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParamError {
+    /// No policy of that name.
+    #[error("no {kind} policy is named `{name}`{}", suggestion(.known, .name))]
+    UnknownPolicy {
+        /// Scaling, keep-alive ...
+        kind: &'static str,
+        /// As typed.
+        name: String,
+        /// What there is.
+        known: Vec<&'static str>,
+    },
+    /// The policy has no such parameter.
+    #[error("policy `{policy}` has no parameter `{param}`{}", suggestion(.known, .param))]
+    UnknownParam {
+        /// Whose.
+        policy: String,
+        /// As typed.
+        param: String,
+        /// What there is.
+        known: Vec<&'static str>,
+    },
+    /// The value is of the wrong kind or out of range.
+    #[error("parameter `{param}` of policy `{policy}` is {found}, must be {allowed}")]
+    BadValue {
+        /// Whose.
+        policy: String,
+        /// Which.
+        param: String,
+        /// As typed.
+        found: String,
+        /// What is allowed.
+        allowed: String,
+    },
+}
+
+fn suggestion(known: &[&'static str], typed: &str) -> String {
+    let near = known.iter().map(|name| (strsim::damerau_levenshtein(name, typed), *name)).min();
+    match near {
+        Some((distance, name)) if distance <= 3 => format!("; did you mean `{name}`?"),
+        _ if known.is_empty() => "; it takes none".to_owned(),
+        _ => format!("; there is: {}", known.join(", ")),
+    }
+}
+
+/// Checked parameters: every one that the policy has, given or default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Params {
+    values: BTreeMap<&'static str, ParamValue>,
+}
+
+impl Params {
+    /// Checks `choice` against `specs`.
+    pub fn check(choice: &PolicyChoice, specs: &'static [ParamSpec]) -> Result<Params, ParamError> {
+        if let Some(param) = choice.params.keys().find(|name| specs.iter().all(|spec| spec.name != name.as_str())) {
+            return Err(ParamError::UnknownParam {
+                policy: choice.name.clone(),
+                param: param.clone(),
+                known: specs.iter().map(|spec| spec.name).collect(),
+            });
+        }
+        let mut values = BTreeMap::new();
+        for spec in specs {
+            let value = match choice.params.get(spec.name) {
+                None => spec.kind.default_value(),
+                Some(given) if spec.kind.accepts(given) => given.clone(),
+                Some(given) => {
+                    return Err(ParamError::BadValue {
+                        policy: choice.name.clone(),
+                        param: spec.name.to_owned(),
+                        found: match given {
+                            ParamValue::Bool(value) => value.to_string(),
+                            ParamValue::Number(value) => value.to_string(),
+                            ParamValue::Text(value) => format!("`{value}`"),
+                        },
+                        allowed: spec.kind.allowed(),
+                    });
+                }
+            };
+            values.insert(spec.name, value);
+        }
+        Ok(Params { values })
+    }
+
+    /// The number of this name. Panics if the policy does not declare it: a mistake in the policy's own code.
+    pub fn number(&self, name: &str) -> f64 {
+        match self.values.get(name) {
+            Some(ParamValue::Number(value)) => *value,
+            other => unreachable!("parameter {name} is declared as {other:?}, read as a number"),
+        }
+    }
+
+    /// The whole number of this name.
+    pub fn whole(&self, name: &str) -> u32 {
+        self.number(name) as u32
+    }
+
+    /// The word of this name.
+    pub fn word(&self, name: &str) -> &str {
+        match self.values.get(name) {
+            Some(ParamValue::Text(value)) => value,
+            other => unreachable!("parameter {name} is declared as {other:?}, read as a word"),
+        }
+    }
+
+    /// The switch of this name.
+    pub fn switch(&self, name: &str) -> bool {
+        match self.values.get(name) {
+            Some(ParamValue::Bool(value)) => *value,
+            other => unreachable!("parameter {name} is declared as {other:?}, read as a switch"),
+        }
+    }
+
+    /// Every parameter with its value, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &ParamValue)> {
+        self.values.iter().map(|(name, value)| (*name, value))
+    }
+}
+
+impl ParamKind {
+    /// The default.
+    pub fn default_value(&self) -> ParamValue {
+        match *self {
+            ParamKind::Number { default, .. } => ParamValue::Number(default),
+            ParamKind::Whole { default, .. } => ParamValue::Number(f64::from(default)),
+            ParamKind::Word { default, .. } => ParamValue::Text(default.to_owned()),
+            ParamKind::Switch { default } => ParamValue::Bool(default),
+        }
+    }
+
+    /// The range, in words.
+    pub fn allowed(&self) -> String {
+        match *self {
+            ParamKind::Number { min, max, .. } => format!("a number from {min} to {max}"),
+            ParamKind::Whole { min, max, .. } => format!("a whole number from {min} to {max}"),
+            ParamKind::Word { choices, .. } => format!("one of {}", choices.join(", ")),
+            ParamKind::Switch { .. } => "true or false".to_owned(),
+        }
+    }
+
+    fn accepts(&self, value: &ParamValue) -> bool {
+        match (self, value) {
+            (ParamKind::Number { min, max, .. }, ParamValue::Number(x)) => (*min..=*max).contains(x),
+            (ParamKind::Whole { min, max, .. }, ParamValue::Number(x)) => {
+                x.fract() == 0.0 && (f64::from(*min)..=f64::from(*max)).contains(x)
+            }
+            (ParamKind::Word { choices, .. }, ParamValue::Text(word)) => choices.contains(&word.as_str()),
+            (ParamKind::Switch { .. }, ParamValue::Bool(_)) => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! One machine-readable reason for everything that waits, stops or is refused. Written in snake case wherever it is shown.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+
+        impl $name {
+            /// Every value, in order.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The name used in files, metrics and messages.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a job in the queue is not running yet.
+    WaitReason {
+        /// A worker is starting and will take it.
+        WorkerStarting = "worker_starting",
+        /// A worker's image is still being fetched.
+        ImagePulling = "image_pulling",
+        /// Every wanted worker sits on a host whose GPUs are taken.
+        Throttled = "throttled",
+        /// No host fits the endpoint's needs at all.
+        NoCapacity = "no_capacity",
+        /// All workers are busy and the endpoint is at its maximum.
+        AtMax = "at_max",
+        /// All workers are busy and the scaler does not want more yet.
+        BelowScaleThreshold = "below_scale_threshold",
+        /// An idle worker has not asked for its next job yet (the SDK takes at most one a second).
+        WorkerPacing = "worker_pacing",
+        /// Workers fail to start; the next try waits for its backoff.
+        CrashLoop = "crash_loop",
+        /// Low priority, and jobs of normal priority come first or no worker may be started for it.
+        LowPriority = "low_priority",
+        /// The endpoint may run no workers (max 0, dormant or suspended).
+        MaxZero = "max_zero",
+        /// Workers are being replaced by a new release.
+        RollingOut = "rolling_out",
+        /// The worker bound to this job (early binding) is not ready.
+        BoundWorkerStarting = "bound_worker_starting",
+    }
+}
+
+reasons! {
+    /// Why a worker is in its phase: for every worker that is not running, what it waits for.
+    WorkerReason {
+        /// Placed ahead of demand so that its host holds the image.
+        Precache = "precache",
+        /// The scaler wants it.
+        ScaleUp = "scale_up",
+        /// The endpoint's active workers are always kept up.
+        ActiveFloor = "active_floor",
+        /// A spike: an extra worker where the image is already cached.
+        Burst = "burst",
+        /// No host with room for it now; asked again when one changes.
+        NoCapacity = "no_capacity",
+        /// Its host's GPUs are taken, by other tenants or by other endpoints.
+        HostFull = "host_full",
+        /// Its image is being fetched.
+        ImagePull = "image_pull",
+        /// The image could not be fetched.
+        ImagePullFailed = "image_pull_failed",
+        /// Its container is starting, up to ready.
+        ColdStart = "cold_start",
+        /// It is being thawed.
+        WarmResume = "warm_resume",
+        /// Ready, without a job.
+        WaitingForJobs = "waiting_for_jobs",
+        /// Its idle timeout ended.
+        IdleTimeout = "idle_timeout",
+        /// More workers than the scaler wants.
+        ScaleDown = "scale_down",
+        /// A start that is no longer needed.
+        StartCancelled = "start_cancelled",
+        /// Asleep or frozen: nothing to do.
+        NoDemand = "no_demand",
+        /// Its snapshot is gone; still placed.
+        SnapshotLost = "snapshot_lost",
+        /// Its release is no longer the current one.
+        Outdated = "outdated",
+        /// A result asked for a reset.
+        Refresh = "refresh",
+        /// Its process ended by itself.
+        Crashed = "crashed",
+        /// Its image or start command failed.
+        StartFailed = "start_failed",
+        /// Fitness checks failed.
+        Unfit = "unfit",
+        /// Not ready within the init timeout.
+        InitTimeout = "init_timeout",
+        /// Nothing heard from it for a lease.
+        Silent = "silent",
+        /// It ignored a stop signal for a job and was killed.
+        IgnoredStop = "ignored_stop",
+        /// Its host is gone.
+        HostLost = "host_lost",
+        /// The endpoint's maximum went down.
+        MaxLowered = "max_lowered",
+        /// The endpoint is being deleted.
+        EndpointDeleted = "endpoint_deleted",
+        /// It failed for seven days (the endpoint's limit).
+        GaveUp = "gave_up",
+        /// Its host stayed full for too long; it looks for another.
+        Replaced = "replaced",
+        /// It left by itself with exit code 0.
+        Left = "left",
+    }
+}
+
+reasons! {
+    /// Why a job was refused.
+    RejectReason {
+        /// The queue is at its limit.
+        QueueFull = "queue_full",
+        /// No such endpoint, or it is being deleted.
+        UnknownEndpoint = "unknown_endpoint",
+    }
+}
+
+reasons! {
+    /// Why an attempt ended without an outcome.
+    RequeueCause {
+        /// The worker's process ended.
+        WorkerCrashed = "worker_crashed",
+        /// Nothing heard from the worker for a lease.
+        WorkerSilent = "worker_silent",
+        /// The worker's host is gone.
+        HostLost = "host_lost",
+        /// The worker was killed although it held the job.
+        WorkerKilled = "worker_killed",
+        /// The worker left with exit code 0 although it held the job.
+        WorkerLeft = "worker_left",
+        /// The worker never got it; not counted as an attempt.
+        TakeLost = "take_lost",
+    }
+}
+
+reasons! {
+    /// What ended a job.
+    FinishCause {
+        /// The handler's result.
+        Result = "result",
+        /// The handler's error.
+        HandlerError = "handler_error",
+        /// TTL over while it waited.
+        TtlInQueue = "ttl_in_queue",
+        /// TTL over while it ran.
+        TtlRunning = "ttl_running",
+        /// The attempt ran longer than its execution timeout.
+        ExecutionTimeout = "execution_timeout",
+        /// The attempts allowed are used up.
+        AttemptsExhausted = "attempts_exhausted",
+        /// A client cancelled it.
+        Cancelled = "cancelled",
+        /// A client purged the queue.
+        Purged = "purged",
+        /// Its endpoint was deleted.
+        EndpointDeleted = "endpoint_deleted",
+    }
+}
+
+reasons! {
+    /// Why a policy (or the scheduler itself) wants this many workers.
+    ScaleReason {
+        /// Jobs wait and no worker is up or coming.
+        FromZero = "from_zero",
+        /// A job has waited longer than the scaler's delay.
+        QueueDelay = "queue_delay",
+        /// Requests in flight divided by the scaler's value.
+        RequestCount = "request_count",
+        /// One worker per job that found none idle.
+        PerJob = "per_job",
+        /// A fixed number.
+        Fixed = "fixed",
+        /// The endpoint's lower bound.
+        ActiveFloor = "active_floor",
+        /// The endpoint's upper bound.
+        MaxCeiling = "max_ceiling",
+        /// The last worker's idle timeout ended.
+        IdleTimeout = "idle_timeout",
+        /// Load fell.
+        LoadFell = "load_fell",
+        /// Something a policy of the catalogue reports by its own name.
+        Policy = "policy",
+        /// The policy's answer was unusable; the default's was taken.
+        PolicyFault = "policy_fault",
+        /// Settings changed.
+        Update = "update",
+        /// No request for days.
+        Dormant = "dormant",
+        /// A request woke a dormant endpoint.
+        Awake = "awake",
+        /// Too many start failures in a row.
+        Suspended = "suspended",
+        /// The endpoint is being deleted.
+        EndpointDeleted = "endpoint_deleted",
+    }
+}
