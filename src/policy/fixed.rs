@@ -2,10 +2,10 @@
 //!
 //! Formula: `workers`, always. Does badly on: any traffic that is not constant.
 
+use super::ScaleReason;
 use super::params::{ParamKind, ParamSpec};
 use super::registry::Entry;
 use super::{Advice, AskedAt, Observation, ScalingPolicy, Surplus};
-use crate::scheduler::ScaleReason;
 
 const PARAMS: &[ParamSpec] = &[ParamSpec {
     name: "workers",

@@ -16,10 +16,11 @@ pub mod placement;
 pub mod queue_delay;
 pub mod registry;
 pub mod request_count;
+pub mod vocabulary;
 
 pub use params::{ParamError, ParamSpec, ParamValue, Params, PolicyChoice};
+pub use vocabulary::{Phase, ScaleReason, WorkerKind};
 
-use crate::scheduler::{Phase, ScaleReason, WorkerKind};
 use crate::units::{HostId, Span, Time, UsdPerSecond, WorkerId};
 
 /// What made the scheduler ask.

@@ -4,10 +4,10 @@
 //! beyond the waiting jobs are called off, youngest first (M/M/k/setup). Down by the idle timeout. Sources: Gandhi, Harchol-Balter,
 //! Adan 2010; pacslab/simfaas; policies 1.3 and 1.4. Does badly on: short jobs with long cold starts (a start for a wait of moments).
 
+use super::ScaleReason;
 use super::params::{ParamKind, ParamSpec};
 use super::registry::Entry;
 use super::{Advice, AskedAt, Observation, ScalingPolicy, Surplus};
-use crate::scheduler::ScaleReason;
 
 const PARAMS: &[ParamSpec] = &[ParamSpec {
     name: "cancel_starts",

@@ -5,10 +5,10 @@
 //! under way suppresses the next step" are ours, fitted to a live trace in which a warm pair was never joined by a third worker.
 //! Does badly on: short jobs in sudden spikes (adds one worker a step) and long jobs (waits the whole delay before each step).
 
+use super::ScaleReason;
 use super::params::{ParamKind, ParamSpec, Params};
 use super::registry::Entry;
 use super::{Advice, AskedAt, Observation, ScalingPolicy, Surplus};
-use crate::scheduler::ScaleReason;
 use crate::units::Span;
 
 const PARAMS: &[ParamSpec] = &[

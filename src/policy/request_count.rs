@@ -7,11 +7,11 @@
 
 use std::collections::VecDeque;
 
+use super::ScaleReason;
 use super::params::{ParamKind, ParamSpec, Params};
 use super::queue_delay::tick;
 use super::registry::Entry;
 use super::{Advice, AskedAt, Observation, ScalingPolicy, Surplus};
-use crate::scheduler::ScaleReason;
 use crate::units::{Span, Time};
 
 const PARAMS: &[ParamSpec] = &[

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::reason::{FinishCause, RejectReason, RequeueCause, ScaleReason, WorkerReason};
-use super::worker::{Phase, WorkerKind};
+use super::reason::{FinishCause, RejectReason, RequeueCause, WorkerReason};
+use crate::policy::{Phase, ScaleReason, WorkerKind};
 use crate::units::{EndpointId, HostId, ImageId, JobId, WorkerId};
 
 /// How a worker is to stop.

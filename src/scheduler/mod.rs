@@ -7,12 +7,13 @@ pub mod reason;
 pub mod transcript;
 pub mod worker;
 
+pub use crate::policy::{Phase, ScaleReason, WorkerKind};
 pub use command::{Command, JobOutcome, ReleaseStatus, StopMode};
 pub use config::*;
 pub use event::{Event, ExitCause, JobPolicy, JobResult, StartStage};
-pub use reason::{FinishCause, RejectReason, RequeueCause, ScaleReason, WaitReason, WorkerReason};
+pub use reason::{FinishCause, RejectReason, RequeueCause, WaitReason, WorkerReason};
 pub use transcript::Recorder;
-pub use worker::{Phase, PublicState, WorkerKind};
+pub use worker::PublicState;
 
 use crate::policy::ParamError;
 use crate::units::Time;

@@ -1,33 +1,8 @@
 //! One machine-readable reason for everything that waits, stops or is refused. Written in snake case wherever it is shown.
 
-use serde::{Deserialize, Serialize};
+use crate::policy::vocabulary::words;
 
-macro_rules! reasons {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$variant_doc])* $variant),+ }
-
-        impl $name {
-            /// Every value, in order.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            /// The name used in files, metrics and messages.
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $text),+ }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-
-reasons! {
+words! {
     /// Why a job in the queue is not running yet.
     WaitReason {
         /// A worker is starting and will take it.
@@ -57,7 +32,7 @@ reasons! {
     }
 }
 
-reasons! {
+words! {
     /// Why a worker is in its phase: for every worker that is not running, what it waits for.
     WorkerReason {
         /// Placed ahead of demand so that its host holds the image.
@@ -123,7 +98,7 @@ reasons! {
     }
 }
 
-reasons! {
+words! {
     /// Why a job was refused.
     RejectReason {
         /// The queue is at its limit.
@@ -133,7 +108,7 @@ reasons! {
     }
 }
 
-reasons! {
+words! {
     /// Why an attempt ended without an outcome.
     RequeueCause {
         /// The worker's process ended.
@@ -151,7 +126,7 @@ reasons! {
     }
 }
 
-reasons! {
+words! {
     /// What ended a job.
     FinishCause {
         /// The handler's result.
@@ -171,44 +146,6 @@ reasons! {
         /// A client purged the queue.
         Purged = "purged",
         /// Its endpoint was deleted.
-        EndpointDeleted = "endpoint_deleted",
-    }
-}
-
-reasons! {
-    /// Why a policy (or the scheduler itself) wants this many workers.
-    ScaleReason {
-        /// Jobs wait and no worker is up or coming.
-        FromZero = "from_zero",
-        /// A job has waited longer than the scaler's delay.
-        QueueDelay = "queue_delay",
-        /// Requests in flight divided by the scaler's value.
-        RequestCount = "request_count",
-        /// One worker per job that found none idle.
-        PerJob = "per_job",
-        /// A fixed number.
-        Fixed = "fixed",
-        /// The endpoint's lower bound.
-        ActiveFloor = "active_floor",
-        /// The endpoint's upper bound.
-        MaxCeiling = "max_ceiling",
-        /// The last worker's idle timeout ended.
-        IdleTimeout = "idle_timeout",
-        /// Load fell.
-        LoadFell = "load_fell",
-        /// Something a policy of the catalogue reports by its own name.
-        Policy = "policy",
-        /// The policy's answer was unusable; the default's was taken.
-        PolicyFault = "policy_fault",
-        /// Settings changed.
-        Update = "update",
-        /// No request for days.
-        Dormant = "dormant",
-        /// A request woke a dormant endpoint.
-        Awake = "awake",
-        /// Too many start failures in a row.
-        Suspended = "suspended",
-        /// The endpoint is being deleted.
         EndpointDeleted = "endpoint_deleted",
     }
 }

@@ -1,74 +1,8 @@
-//! Workers: kinds, the fine phases, and the six public states that they show.
+//! The six public states that a worker shows, from its fine phase.
 
 use serde::{Deserialize, Serialize};
 
-/// How a worker is paid for and who may start it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkerKind {
-    /// Always on, at a discount.
-    Active,
-    /// Comes and goes with traffic.
-    Flex,
-    /// Beyond max, only where the image is cached.
-    Extra,
-}
-
-impl WorkerKind {
-    /// Every kind, in order.
-    pub const ALL: [WorkerKind; 3] = [WorkerKind::Active, WorkerKind::Flex, WorkerKind::Extra];
-}
-
-/// The fine phase of a worker. `Ready` covers idle and busy: which one is told by the jobs in hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Looks for a host.
-    Placing,
-    /// On a host that is fetching the image.
-    Pulling,
-    /// Placed, image there, container stopped: costs nothing, holds no GPU.
-    Asleep,
-    /// As asleep, with a snapshot that thaws in about a second.
-    Frozen,
-    /// Wants to start, the host's GPUs are taken.
-    Throttled,
-    /// Container starting and loading, or thawing; holds its GPUs.
-    Starting,
-    /// Up: idle without a job, running with one.
-    Ready,
-    /// Up, takes no new jobs, finishes those in hand.
-    Draining,
-    /// Told to stop, still holding its GPUs.
-    Stopping,
-    /// Failed; waits for its backoff.
-    Unhealthy,
-    /// Gone. Last phase.
-    Removed,
-}
-
-impl Phase {
-    /// Every phase, in order.
-    pub const ALL: [Phase; 11] = [
-        Phase::Placing,
-        Phase::Pulling,
-        Phase::Asleep,
-        Phase::Frozen,
-        Phase::Throttled,
-        Phase::Starting,
-        Phase::Ready,
-        Phase::Draining,
-        Phase::Stopping,
-        Phase::Unhealthy,
-        Phase::Removed,
-    ];
-
-    /// Its GPUs are in use by it.
-    #[inline]
-    pub fn holds_gpus(self) -> bool {
-        matches!(self, Phase::Starting | Phase::Ready | Phase::Draining | Phase::Stopping)
-    }
-}
+use crate::policy::Phase;
 
 /// The state that users see (contract §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
