@@ -156,6 +156,7 @@ fn endpoint(clean: Clean, image: ImageId) -> EndpointPlan {
             faults: ReleaseFaults::default(),
         },
         traffic: Traffic { sources: vec![source] },
+        stream: None,
         pacing: PacingModel::immediate(),
         feeds: Vec::new(),
         slo_wait: None,
