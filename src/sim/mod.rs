@@ -1,3 +1,4 @@
 //! The simulation: the scheduler's driver with a virtual clock, and a model of the world that answers its commands.
 
 pub mod plan;
+pub mod streams;
