@@ -2,3 +2,4 @@
 
 pub mod clean;
 pub mod plan;
+pub mod streams;
