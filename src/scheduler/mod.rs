@@ -3,8 +3,13 @@
 pub mod command;
 pub mod config;
 pub mod event;
+pub mod follow;
 pub mod reason;
+#[cfg(test)]
+pub mod script;
 pub mod transcript;
+pub mod transcript_hash;
+pub mod watch;
 pub mod worker;
 
 pub use crate::policy::{Phase, ScaleReason, WorkerKind};
