@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod policy;
 pub mod scheduler;
 pub mod sim;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `thermocline` command: everything it does is in [`thermocline::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    thermocline::cli::main()
+}

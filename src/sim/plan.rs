@@ -164,6 +164,9 @@ pub struct EndpointPlan {
     pub release: ReleasePlan,
     /// Requests.
     pub traffic: Traffic,
+    /// Whose random streams its arrivals and services are drawn from; `None` = its own. Endpoints of equal traffic that name
+    /// the same stream meet identical requests, so that one run compares two settings.
+    pub stream: Option<EndpointId>,
     /// Pick-up.
     pub pacing: PacingModel,
     /// Where its outputs go.

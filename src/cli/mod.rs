@@ -1,0 +1,155 @@
+//! The command line: one file per verb. Here: what can be typed, and what becomes of an error.
+//!
+//! The answer goes to stdout; progress and notes go to stderr. Exit codes: 0 done, 1 a failure of ours, 2 bad input (a wrong
+//! flag, a file with mistakes, an id that does not exist). A reader that closes the pipe early (`| head`) is not an error.
+
+mod completions;
+mod man;
+pub mod output;
+mod policy;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::policy::ParamError;
+
+/// Why a verb ended without its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// What was typed or a file that was named is wrong; exit code 2. Says where, what was found, what is allowed.
+    Input(String),
+    /// Everything else that can go wrong (disk full, no permission); exit code 1.
+    Other(String),
+    /// Whoever read our output has had enough; exit code 0, nothing is printed.
+    OutputClosed,
+}
+
+impl Failure {
+    /// What the process ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Input(_) => 2,
+            Failure::Other(_) => 1,
+            Failure::OutputClosed => 0,
+        }
+    }
+
+    /// Bad input, in the words of `message`.
+    pub fn input(message: impl fmt::Display) -> Failure {
+        Failure::Input(message.to_string())
+    }
+
+    /// A failure of ours, in the words of `message`.
+    pub fn other(message: impl fmt::Display) -> Failure {
+        Failure::Other(message.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Input(message) | Failure::Other(message) => f.write_str(message),
+            Failure::OutputClosed => f.write_str("the output was closed"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+            _ => Failure::Other(error.to_string()),
+        }
+    }
+}
+
+impl From<ParamError> for Failure {
+    fn from(error: ParamError) -> Failure {
+        Failure::input(error)
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Failure {
+        Failure::other(error)
+    }
+}
+
+/// Rehearse a serverless GPU endpoint before you pay for it.
+#[derive(Debug, Parser)]
+#[command(name = "thermocline", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = "Try: thermocline run scenarios/quickstart.yaml")]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the policies, or show one with its parameters
+    Policy(policy::PolicyArgs),
+    /// Print the completion script of a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write one page per verb
+    Man(man::ManArgs),
+}
+
+impl Verb {
+    fn run(&self) -> Result<(), Failure> {
+        match self {
+            Verb::Policy(args) => policy::run(args),
+            Verb::Completions(args) => completions::run(args),
+            Verb::Man(args) => man::run(args),
+        }
+    }
+}
+
+/// The whole command, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Parses the process's arguments, runs the verb, prints an error if there is one.
+pub fn main() -> ExitCode {
+    run_with(std::env::args_os())
+}
+
+fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers (0); everything else clap says is bad input (2). A closed pipe is nobody's fault.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match cli.verb.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if failure != Failure::OutputClosed {
+                output::note(&format!("error: {failure}"));
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_closed_pipe_is_not_an_error() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((failure.exit_code(), failure), (0, Failure::OutputClosed));
+    }
+}

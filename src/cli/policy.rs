@@ -1,0 +1,185 @@
+//! `policy list` and `policy show NAME`: what the registry holds, for people and as JSON.
+
+use clap::{Args, Subcommand};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::{Failure, output};
+use crate::policy::registry::{self, Entry};
+use crate::policy::{ParamSpec, ParamValue};
+
+/// What can be typed after `policy`.
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    #[command(subcommand)]
+    verb: PolicyVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyVerb {
+    /// Every policy with one line on what it does
+    List {
+        /// Only this kind
+        #[arg(long, value_name = "KIND", value_parser = KINDS)]
+        kind: Option<String>,
+        /// Print JSON, parameters included
+        #[arg(long)]
+        json: bool,
+    },
+    /// One policy: formula, source, weakness, parameters with ranges and defaults
+    Show {
+        /// Name, as in `policy list`
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The five decisions that are policies, as they are called in an application file.
+const KINDS: [&str; 5] = ["scaling", "keep_alive", "dispatch", "placement", "eviction"];
+
+/// An entry of the registry without its constructor.
+#[derive(Debug, Serialize)]
+struct Row {
+    kind: &'static str,
+    name: &'static str,
+    summary: &'static str,
+    formula: &'static str,
+    source: &'static str,
+    weakness: &'static str,
+    params: Vec<Param>,
+}
+
+#[derive(Debug, Serialize)]
+struct Param {
+    name: &'static str,
+    allowed: String,
+    default: ParamValue,
+    meaning: &'static str,
+}
+
+pub(super) fn run(args: &PolicyArgs) -> Result<(), Failure> {
+    match &args.verb {
+        PolicyVerb::List { kind, json } => {
+            let mut rows = rows();
+            rows.retain(|row| kind.as_deref().is_none_or(|kind| row.kind == kind));
+            if *json { output::answer_json(&rows) } else { output::answer(&listing(&rows)) }
+        }
+        PolicyVerb::Show { name, json } => {
+            let found = named(name)?;
+            if *json {
+                return output::answer_json(&found);
+            }
+            let pages: Vec<String> = found.iter().map(details).collect();
+            output::answer(&pages.join("\n"))
+        }
+    }
+}
+
+fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    collect(&mut rows, KINDS[0], registry::SCALING);
+    collect(&mut rows, KINDS[1], registry::KEEP_ALIVE);
+    collect(&mut rows, KINDS[2], registry::DISPATCH);
+    collect(&mut rows, KINDS[3], registry::PLACEMENT);
+    collect(&mut rows, KINDS[4], registry::EVICTION);
+    rows
+}
+
+fn collect<T: ?Sized>(rows: &mut Vec<Row>, kind: &'static str, entries: &'static [Entry<T>]) {
+    rows.extend(entries.iter().map(|entry| Row {
+        kind,
+        name: entry.name,
+        summary: entry.summary,
+        formula: entry.formula,
+        source: entry.source,
+        weakness: entry.weakness,
+        params: entry.params.iter().map(param).collect(),
+    }));
+}
+
+fn param(spec: &ParamSpec) -> Param {
+    Param { name: spec.name, allowed: spec.kind.allowed(), default: spec.kind.default_value(), meaning: spec.doc }
+}
+
+/// The policies of this name: one name may stand in two kinds (`fixed` is a scaling and a keep-alive policy).
+fn named(name: &str) -> Result<Vec<Row>, Failure> {
+    let all = rows();
+    let near = all.iter().map(|row| (strsim::damerau_levenshtein(row.name, name), row.name)).min();
+    let found: Vec<Row> = all.into_iter().filter(|row| row.name == name).collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    Err(Failure::Input(match near {
+        Some((distance, near)) if distance <= 3 => format!("no policy is named `{name}`; did you mean `{near}`?"),
+        _ => format!("no policy is named `{name}`; `thermocline policy list` shows them all"),
+    }))
+}
+
+fn listing(rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(output::width());
+    table.set_header(["kind", "name", "what it does", "parameters"]);
+    for row in rows {
+        let params: Vec<&str> = row.params.iter().map(|param| param.name).collect();
+        table.add_row([row.kind, row.name, row.summary, &params.join(", ")]);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+fn details(row: &Row) -> String {
+    let mut text = format!(
+        "{} ({} policy): {}\n\n  formula   {}\n  source    {}\n  weakness  {}\n",
+        row.name, row.kind, row.summary, row.formula, row.source, row.weakness
+    );
+    if row.params.is_empty() {
+        text.push_str("\n  takes no parameters\n");
+    }
+    for param in &row.params {
+        let default = in_words(&param.default);
+        text.push_str(&format!("\n  {} = {default}\n      {}\n      {}\n", param.name, param.meaning, param.allowed));
+    }
+    text
+}
+
+fn in_words(value: &ParamValue) -> String {
+    match value {
+        ParamValue::Bool(on) => on.to_string(),
+        ParamValue::Number(number) => number.to_string(),
+        ParamValue::Text(word) => word.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::params::ParamKind;
+
+    #[test]
+    fn every_kind_is_listed_and_every_name_can_be_shown() {
+        let all = rows();
+        for kind in KINDS {
+            assert!(all.iter().any(|row| row.kind == kind), "no {kind} policy");
+        }
+        for row in &all {
+            assert!(named(row.name).is_ok_and(|found| found.iter().any(|other| other.kind == row.kind)));
+        }
+    }
+
+    #[test]
+    fn a_near_miss_gets_a_suggestion() {
+        assert_eq!(
+            named("queue_dely").map(|rows| rows.len()),
+            Err(Failure::Input("no policy is named `queue_dely`; did you mean `queue_delay`?".to_owned()))
+        );
+    }
+
+    #[test]
+    fn the_page_of_a_policy_names_ranges_and_defaults() {
+        let pages = named("queue_delay").expect("it is in the registry");
+        let page = details(&pages[0]);
+        assert!(page.contains("delay_s = 4\n"), "{page}");
+        assert!(page.contains(&ParamKind::Number { min: 0.0, max: 3_600.0, default: 4.0 }.allowed()), "{page}");
+    }
+}
