@@ -6,6 +6,8 @@
 pub mod arrivals;
 pub mod deviate;
 pub mod distribution;
+pub mod error;
+pub mod lines;
 pub mod sampler;
 pub mod service;
 #[cfg(test)]
@@ -14,6 +16,7 @@ pub mod trace;
 
 pub use arrivals::{Arrival, ArrivalSpec, RatePoint, Traffic, TrafficSource, WorkHint};
 pub use distribution::Distribution;
+pub use error::{FileError, WorkloadError};
 pub use sampler::Sampler;
 pub use service::{Demand, ServiceModel, ServiceSampler, SharedSpeed};
-pub use trace::{TraceOptions, TraceRow, TraceSource};
+pub use trace::{TraceOptions, TraceReader, TraceRow, TraceSource};
