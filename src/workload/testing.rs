@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rand::TryRng;
 
 /// SplitMix64, or one word for ever. The module is generic over its generator, so its tests bring their own.
+#[derive(Debug)]
 pub struct Words {
     state: u64,
     constant: bool,
