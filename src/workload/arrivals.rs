@@ -246,7 +246,7 @@ fn check_ascending(what: &str, times: impl Iterator<Item = f64>, most: f64) -> R
 mod tests {
     use super::*;
 
-    fn error(spec: ArrivalSpec) -> String {
+    fn error(spec: &ArrivalSpec) -> String {
         spec.check().unwrap_err()
     }
 
@@ -258,31 +258,31 @@ mod tests {
     fn a_bad_parameter_is_named_with_its_range() {
         let rate = f64::NAN;
         assert_eq!(
-            error(ArrivalSpec::Poisson { rate }),
+            error(&ArrivalSpec::Poisson { rate }),
             "arrivals: rate is NaN, but must be a number from 0 to 1000000"
         );
         let gap = Distribution::Constant { value: 0.0 };
-        assert!(error(ArrivalSpec::Renewal { gap }).contains("mean of gap is 0"));
+        assert!(error(&ArrivalSpec::Renewal { gap }).contains("mean of gap is 0"));
         let one_of_two = ArrivalSpec::Mmpp { rates: vec![1.0, 2.0], mean_stay_s: vec![1.0] };
-        assert!(error(one_of_two).contains("2 rates and 1 mean stays"));
+        assert!(error(&one_of_two).contains("2 rates and 1 mean stays"));
         let silent = ArrivalSpec::Mmpp { rates: vec![0.0, 0.0], mean_stay_s: vec![1.0, 1.0] };
-        assert!(error(silent).contains("arrivals per cycle of states is 0"));
-        assert!(error(ArrivalSpec::Hawkes { base_rate: 1.0, branching: 1.0, decay: 1.0 }).contains("branching is 1"));
+        assert!(error(&silent).contains("arrivals per cycle of states is 0"));
+        assert!(error(&ArrivalSpec::Hawkes { base_rate: 1.0, branching: 1.0, decay: 1.0 }).contains("branching is 1"));
         let amplitude = 1.5;
         let sine = ArrivalSpec::Sine { mean: 1.0, amplitude, period_s: 60.0, phase_s: 0.0 };
-        assert!(error(sine).contains("amplitude is 1.5"));
+        assert!(error(&sine).contains("amplitude is 1.5"));
     }
 
     #[test]
     fn times_and_points_must_ascend() {
-        assert!(error(times(&[1.0, 0.5])).contains("at_s 2 is 0.5, but must not be before the one in front (1)"));
-        assert!(error(times(&[-1.0])).contains("at_s 1 is -1"));
+        assert!(error(&times(&[1.0, 0.5])).contains("at_s 2 is 0.5, but must not be before the one in front (1)"));
+        assert!(error(&times(&[-1.0])).contains("at_s 1 is -1"));
         assert_eq!(times(&[1.0, 1.0]).check(), Ok(()));
         let point = |at_s: f64| RatePoint { at_s, rate: 1.0 };
         let late = ArrivalSpec::RateCurve { points: vec![point(20.0)], linear: true, period_s: Some(10.0) };
-        assert!(error(late).contains("at_s 1 is 20, but must be a number from 0 to 10"));
+        assert!(error(&late).contains("at_s 1 is 20, but must be a number from 0 to 10"));
         assert!(
-            error(ArrivalSpec::RateCurve { points: vec![], linear: true, period_s: None }).contains("at least one")
+            error(&ArrivalSpec::RateCurve { points: vec![], linear: true, period_s: None }).contains("at least one")
         );
     }
 

@@ -73,7 +73,7 @@ impl<R: Rng> TrafficStream<R> {
     /// If a trace cannot be read further, or holds something unexpected after this request. The request is lost then: such a
     /// run cannot go on.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<Arrival>, WorkloadError> {
+    pub fn pop(&mut self) -> Result<Option<Arrival>, WorkloadError> {
         let (at, number) = self.next.first();
         if at == Time::MAX {
             return Ok(None);

@@ -14,7 +14,7 @@ fn open(sources: Vec<TrafficSource>) -> TrafficStream<Words> {
 /// Arrival times in seconds of `spec` alone.
 fn times(spec: ArrivalSpec, count: usize) -> Vec<f64> {
     let mut stream = open(vec![TrafficSource::new(spec)]);
-    let times: Vec<f64> = std::iter::from_fn(|| stream.next().unwrap()).take(count).map(|a| a.at.as_secs()).collect();
+    let times: Vec<f64> = std::iter::from_fn(|| stream.pop().unwrap()).take(count).map(|a| a.at.as_secs()).collect();
     assert!(times.is_sorted());
     times
 }
@@ -29,7 +29,7 @@ fn counts(spec: ArrivalSpec, window_s: f64, windows: usize) -> Vec<f64> {
     source.until = Some(Time::from_secs(window_s * windows as f64));
     let mut stream = open(vec![source]);
     let mut counts = vec![0.0; windows];
-    while let Some(arrival) = stream.next().unwrap() {
+    while let Some(arrival) = stream.pop().unwrap() {
         counts[(arrival.at.as_secs() / window_s) as usize] += 1.0;
     }
     counts
@@ -78,7 +78,7 @@ fn a_modulated_process_starts_stationary() {
             source.until = Some(Time::from_secs(2.0));
             let traffic = Traffic { sources: vec![source] };
             let mut stream = TrafficStream::open(&traffic, |_, _| Words::new(seed * 7_919)).unwrap();
-            std::iter::from_fn(|| stream.next().unwrap()).count() as f64
+            std::iter::from_fn(|| stream.pop().unwrap()).count() as f64
         })
         .collect();
     assert_near("arrivals in the first 2 s", Moments::of(&first).mean, 15.5, 0.02);
@@ -117,7 +117,7 @@ fn without_branching_it_is_poisson_and_without_base_silent() {
 fn closed_loop_clients_wait_for_their_outcome() {
     let think = Distribution::Constant { value: 5.0 };
     let mut stream = open(vec![TrafficSource::new(ArrivalSpec::ClosedLoop { users: 2, think })]);
-    let at = |stream: &mut TrafficStream<Words>| stream.next().unwrap().map(|arrival| arrival.at.as_secs());
+    let at = |stream: &mut TrafficStream<Words>| stream.pop().unwrap().map(|arrival| arrival.at.as_secs());
     assert_eq!((at(&mut stream), at(&mut stream), at(&mut stream)), (Some(5.0), Some(5.0), None));
     assert_eq!(stream.peek(), None);
     stream.job_ended(0, Time::from_secs(7.0));
@@ -137,7 +137,7 @@ fn a_client_that_is_refused_at_once_does_not_stop_the_clock() {
     let mut stream = open(vec![TrafficSource::new(ArrivalSpec::ClosedLoop { users: 1, think })]);
     let mut last = None;
     for _ in 0..10 {
-        let arrival = stream.next().unwrap().unwrap();
+        let arrival = stream.pop().unwrap().unwrap();
         assert!(last < Some(arrival.at));
         last = Some(arrival.at);
         stream.job_ended(arrival.source, arrival.at);
@@ -151,7 +151,7 @@ fn sources_are_merged_in_order_and_keep_their_own_draws() {
     let mut by_source = vec![Vec::new(); 5];
     let mut last = Time::ZERO;
     for _ in 0..5_000 {
-        let arrival = all.next().unwrap().unwrap();
+        let arrival = all.pop().unwrap().unwrap();
         assert!(arrival.at >= last);
         last = arrival.at;
         by_source[arrival.source as usize].push(arrival.at);
@@ -159,7 +159,7 @@ fn sources_are_merged_in_order_and_keep_their_own_draws() {
     // The first three alone give what they gave among five.
     let mut some = open((1..=3).map(|i| poisson(f64::from(i))).collect());
     for _ in 0..500 {
-        let arrival = some.next().unwrap().unwrap();
+        let arrival = some.pop().unwrap().unwrap();
         let at = by_source[arrival.source as usize].remove(0);
         assert_eq!(at, arrival.at);
     }
@@ -174,7 +174,7 @@ fn windows_open_and_close() {
     let early = TrafficSource::new(ArrivalSpec::Times { at_s: Arc::new(vec![3.0, 11.0]) });
     let mut stream = open(vec![late, early]);
     let all: Vec<(f64, u32)> =
-        std::iter::from_fn(|| stream.next().unwrap()).map(|arrival| (arrival.at.as_secs(), arrival.source)).collect();
+        std::iter::from_fn(|| stream.pop().unwrap()).map(|arrival| (arrival.at.as_secs(), arrival.source)).collect();
     assert_eq!(all, [(3.0, 1), (10.0, 0), (11.0, 0), (11.0, 1)]);
 }
 
@@ -187,7 +187,7 @@ fn marks_have_their_shares_and_move_no_arrival() {
     let (mut plain, mut marked) = (open(vec![plain]), open(vec![marked]));
     let (mut low, mut ttl) = (Vec::new(), Vec::new());
     for _ in 0..20_000 {
-        let (plain, marked) = (plain.next().unwrap().unwrap(), marked.next().unwrap().unwrap());
+        let (plain, marked) = (plain.pop().unwrap().unwrap(), marked.pop().unwrap().unwrap());
         assert_eq!(plain.at, marked.at);
         assert_eq!((plain.low_priority, plain.ttl), (false, None));
         low.push(f64::from(u8::from(marked.low_priority)));
@@ -203,8 +203,8 @@ fn traces_join_the_stream_and_fail_with_a_place() {
     let file = TempFile::new(b"arrival_s,endpoint,input_tokens\n1,a,7\n2,a,8\n3,a,x\n");
     let trace = TraceSource { path: file.path().to_owned(), options: TraceOptions::default() };
     let mut stream = open(vec![TrafficSource::new(ArrivalSpec::Trace(trace))]);
-    assert_eq!(stream.next().unwrap().unwrap().work.input_tokens, Some(7));
-    let error = stream.next().unwrap_err().to_string();
+    assert_eq!(stream.pop().unwrap().unwrap().work.input_tokens, Some(7));
+    let error = stream.pop().unwrap_err().to_string();
     assert!(error.contains(":4:5: input_tokens is not a whole number"), "{error}");
 }
 
