@@ -195,13 +195,13 @@ impl Watcher for Ledger {
             if self.window.contains(asked) {
                 account(&mut self.endpoints, worker.endpoint).causes.entry(worker.cause).or_default().starts += 1;
             }
-        } else if was.phase == Phase::Starting && worker.phase == Phase::Unhealthy {
+        } else if worker.failed_to_start(was) == Some(true) {
             let price = row.meter.price();
             let spent = self.settle(now, slot);
             let account = account(&mut self.endpoints, worker.endpoint);
             account.failed_starts += 1;
             for (cost, spent) in account.failed_start_cost.iter_mut().zip(spent) {
-                *cost += spent.cost(price)[CostPhase::Start.index()];
+                *cost += spent.cost(price).into_iter().sum();
             }
         }
         if worker.phase == Phase::Removed {

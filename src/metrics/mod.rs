@@ -168,14 +168,14 @@ impl Endpoint {
         }
         if entered(Phase::Unhealthy) {
             *counts.unhealthy_reasons.entry(worker.reason).or_default() += 1;
-            match was.phase {
-                Phase::Starting => counts.failed_starts += 1,
-                Phase::Ready | Phase::Draining => counts.crashes += 1,
-                _ => {}
+            match worker.failed_to_start(was) {
+                Some(true) => counts.failed_starts += 1,
+                Some(false) => counts.crashes += 1,
+                None => {}
             }
         }
-        counts.refreshes += u64::from(worker.refreshing && !was.refreshing);
-        match image_found(was.phase, worker.phase) {
+        counts.refreshes += u64::from(worker.refreshing && entered(Phase::Starting));
+        match image_found(was.phase, worker.phase).filter(|_| !worker.refreshing) {
             Some(true) => counts.image_hits += 1,
             Some(false) => counts.image_misses += 1,
             None => {}

@@ -23,8 +23,8 @@ struct Known {
     spec: EndpointSpec,
     /// GPUs per worker of each release; version 1 is the first.
     gpus: Vec<u32>,
-    /// Release that was last given up.
-    rolled_back: Option<u32>,
+    /// Settings before the last release.
+    previous: Option<EndpointSpec>,
     /// What the scaler last said.
     scaled: ScaleReason,
 }
@@ -43,7 +43,7 @@ pub struct Follower<W> {
     endpoints: Vec<Known>,
     hosts: u32,
     workers: Vec<Member>,
-    /// What asked for the next start of the worker at the same place in `workers`.
+    /// Who asked for the next start of the worker at the same place in `workers`.
     asked: Vec<Option<WorkerReason>>,
     jobs: Vec<LiveJob>,
     lingering: Vec<Lingering>,
@@ -105,7 +105,8 @@ impl<W: Watcher> Recorder for Follower<W> {
         match event {
             Event::JobSubmitted { endpoint, .. } => self.watcher.job_submitted(now, *endpoint),
             Event::JobFinished { worker, epoch, job, attempt, .. }
-            | Event::JobStopped { worker, epoch, job, attempt } => {
+            | Event::JobStopped { worker, epoch, job, attempt }
+            | Event::TakeLost { worker, epoch, job, attempt } => {
                 if !self.lingering.is_empty() {
                     self.end_lingering(now, *worker, *epoch, *job, *attempt);
                 }
@@ -214,17 +215,18 @@ impl<W: Watcher> Follower<W> {
                 self.endpoints.push(Known {
                     spec: (**spec).clone(),
                     gpus: vec![spec.gpus_per_worker],
-                    rolled_back: None,
+                    previous: None,
                     scaled: ScaleReason::Policy,
                 });
                 self.watcher.endpoint_changed(now, endpoint, spec);
             }
             Event::EndpointUpdated { endpoint, spec } => {
                 let Some(known) = self.endpoints.get_mut(endpoint.index()) else { return };
-                if known.spec.needs_release(spec) {
+                let old = std::mem::replace(&mut known.spec, (**spec).clone());
+                if old.needs_release(spec) {
                     known.gpus.push(spec.gpus_per_worker);
+                    known.previous = Some(old);
                 }
-                known.spec = (**spec).clone();
                 self.watcher.endpoint_changed(now, *endpoint, spec);
             }
             Event::StageEnded { worker, epoch, stage } => {
@@ -270,9 +272,9 @@ impl<W: Watcher> Follower<W> {
                 }
                 self.watcher.note(now, command);
             }
-            Command::ReleaseChanged { endpoint, version, status } => {
+            Command::ReleaseChanged { endpoint, status, .. } => {
                 if let Some(known) = self.endpoints.get_mut(endpoint.index()) {
-                    known.release_changed(*version, *status);
+                    known.release_changed(*status);
                 }
                 self.watcher.note(now, command);
             }
@@ -320,11 +322,13 @@ impl<W: Watcher> Follower<W> {
         if phase == Phase::Starting && was.phase != Phase::Starting {
             member.started = now;
             member.ready = Time::ZERO;
+            member.came_up = false;
             let scaled = self.endpoints.get(member.endpoint.index()).map_or(ScaleReason::Policy, |known| known.scaled);
             member.cause = cause_of_start(self.asked[slot], member.kind, scaled);
         }
         if phase == Phase::Ready && was.phase == Phase::Starting {
             member.ready = if now > member.started { now } else { Time::ZERO };
+            member.came_up = true;
         }
         if !matches!(phase, Phase::Ready | Phase::Draining) {
             member.in_hand = 0;
@@ -343,17 +347,16 @@ impl Known {
         self.gpus[place]
     }
 
-    /// A release that no update announced is a roll-back: it has the settings from before the one given up.
-    fn release_changed(&mut self, version: u32, status: ReleaseStatus) {
-        match status {
-            ReleaseStatus::RolledBack => self.rolled_back = Some(version),
-            ReleaseStatus::Rolling => {
-                while self.gpus.len() < version as usize {
-                    let before = self.rolled_back.map_or(u32::MAX, |version| version.saturating_sub(1));
-                    self.gpus.push(self.gpus_of(before));
-                }
-            }
-            ReleaseStatus::Complete => {}
+    /// A roll-back is a release too: it takes from the settings before the one given up all that containers are made of.
+    fn release_changed(&mut self, status: ReleaseStatus) {
+        if status == ReleaseStatus::RolledBack
+            && let Some(previous) = self.previous.take()
+        {
+            self.gpus.push(previous.gpus_per_worker);
+            let spec = &mut self.spec;
+            (spec.image, spec.container_digest) = (previous.image, previous.container_digest);
+            (spec.gpu_classes, spec.gpus_per_worker) = (previous.gpu_classes, previous.gpus_per_worker);
+            (spec.memory_bytes, spec.data_centers) = (previous.memory_bytes, previous.data_centers);
         }
     }
 }
@@ -376,6 +379,7 @@ fn unplaced(id: WorkerId, endpoint: EndpointId, kind: WorkerKind, now: Time) -> 
         created: now,
         started: Time::ZERO,
         ready: Time::ZERO,
+        came_up: false,
         cause: StartCause::Scale(ScaleReason::Policy),
     }
 }

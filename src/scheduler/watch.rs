@@ -61,6 +61,8 @@ pub struct Member {
     pub started: Time,
     /// When that start became ready; zero before, and for a start that took no time.
     pub ready: Time,
+    /// That start became ready.
+    pub came_up: bool,
     /// Who asked for that start.
     pub cause: StartCause,
 }
@@ -70,6 +72,12 @@ impl Member {
     #[inline]
     pub fn is_up(&self) -> bool {
         self.phase.holds_gpus()
+    }
+
+    /// It goes unhealthy from `was`: did it fail to start (true) or fail while it served (false)?
+    pub fn failed_to_start(&self, was: &Member) -> Option<bool> {
+        let ran = matches!(was.phase, Phase::Starting | Phase::Ready | Phase::Draining | Phase::Stopping);
+        (self.phase == Phase::Unhealthy && ran).then_some(!self.came_up)
     }
 
     /// It works on a job.
