@@ -1,4 +1,4 @@
-//! How long an idle worker stays up: a fixed time, for ever, or not at all.
+//! How long an idle worker stays up: a fixed time, for ever, not at all, or a random time.
 //!
 //! Sources: RunPod 5 s (contract §1.1); policies §4. A fixed time does badly where gaps are just longer than it.
 
@@ -30,6 +30,26 @@ pub(super) const ENTRIES: &[Entry<dyn KeepAlivePolicy>] = &[
         params: &[],
         build: |_| Box::new(Infinite),
     },
+    Entry {
+        name: "exponential",
+        summary: "stop after an exponentially distributed idle time: M/M/k with delayed off, which theory solves exactly",
+        formula: "-mean_s * ln(U), U from (seed, worker, idle period)",
+        source: "Gandhi, Harchol-Balter, Adan 2010; theory.csv delayedoff-6, nocancel-5",
+        weakness: "everything that a fixed time does well: it is a model, not a recommendation",
+        params: &[
+            ParamSpec {
+                name: "mean_s",
+                kind: ParamKind::Number { min: 0.0, max: 31_536_000.0, default: 5.0 },
+                doc: "mean in seconds",
+            },
+            ParamSpec {
+                name: "seed",
+                kind: ParamKind::Whole { min: 0, max: u32::MAX, default: 1 },
+                doc: "which sequence of random numbers",
+            },
+        ],
+        build: |params| Box::new(Exponential { mean_s: params.number("mean_s"), seed: params.whole("seed") }),
+    },
 ];
 
 /// A fixed idle timeout.
@@ -51,5 +71,68 @@ pub struct Infinite;
 impl KeepAlivePolicy for Infinite {
     fn idle_timeout(&mut self, _: &WorkerView, _: u64) -> Option<Span> {
         None
+    }
+}
+
+/// A random idle timeout. A policy owns no generator: each draw is a hash of what it is for, so that the same worker meets the
+/// same timeouts whatever else happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Exponential {
+    mean_s: f64,
+    seed: u32,
+}
+
+impl KeepAlivePolicy for Exponential {
+    fn idle_timeout(&mut self, worker: &WorkerView, ordinal: u64) -> Option<Span> {
+        let word = mix(mix(mix(u64::from(self.seed)) ^ worker.id.sequence()) ^ ordinal);
+        // In the open interval (0, 1): the logarithm is finite.
+        let uniform = ((word >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
+        Some(Span::from_secs(-self.mean_s * libm::log(uniform)))
+    }
+}
+
+/// One step of SplitMix64 (Steele, Lea, Flood 2014): a bijection in which every bit depends on every other.
+fn mix(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    word ^ (word >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Phase, WorkerKind};
+    use crate::units::{Time, UsdPerSecond, WorkerId};
+
+    fn worker(sequence: u64) -> WorkerView {
+        WorkerView {
+            id: WorkerId::new(sequence, 0),
+            kind: WorkerKind::Flex,
+            phase: Phase::Ready,
+            since: Time::ZERO,
+            in_hand: 0,
+            started: Time::ZERO,
+            last_used: Time::ZERO,
+            version: 1,
+            outdated: false,
+            host: None,
+            price: UsdPerSecond::default(),
+        }
+    }
+
+    #[test]
+    fn exponential_timeouts_have_their_mean_and_repeat_by_key() {
+        let mut policy = Exponential { mean_s: 10.0, seed: 7 };
+        let draws: Vec<f64> = (0..20_000)
+            .map(|n| policy.idle_timeout(&worker(n % 10), n / 10).expect("never for ever").as_secs())
+            .collect();
+        let n = draws.len() as f64;
+        let mean = draws.iter().sum::<f64>() / n;
+        let second = draws.iter().map(|x| x * x).sum::<f64>() / n;
+        // Standard errors of the first two moments: 10 / sqrt(n) = 0.071 and 100 * sqrt(20) / sqrt(n) = 3.2.
+        assert!((mean - 10.0).abs() < 4.5 * 0.071, "{mean}");
+        assert!((second - 200.0).abs() < 4.5 * 3.2, "{second}");
+        assert_eq!(policy.idle_timeout(&worker(3), 4).map(Span::as_secs), Some(draws[43]));
     }
 }

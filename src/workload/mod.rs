@@ -4,11 +4,16 @@
 //! purpose comes from its own stream, so that two policies meet the same arrivals and the same service times.
 
 pub mod arrivals;
+pub mod deviate;
 pub mod distribution;
+pub mod sampler;
 pub mod service;
+#[cfg(test)]
+mod testing;
 pub mod trace;
 
 pub use arrivals::{Arrival, ArrivalSpec, RatePoint, Traffic, TrafficSource, WorkHint};
 pub use distribution::Distribution;
-pub use service::{Demand, ServiceModel, SharedSpeed};
+pub use sampler::Sampler;
+pub use service::{Demand, ServiceModel, ServiceSampler, SharedSpeed};
 pub use trace::{TraceOptions, TraceRow, TraceSource};

@@ -1,0 +1,3 @@
+//! The integration tests, in one binary: linking is most of the time that a test binary costs.
+
+mod theory;
