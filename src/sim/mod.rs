@@ -3,7 +3,9 @@
 mod agenda;
 mod bandwidth;
 pub mod clean;
+mod hosts;
 mod jobs;
 pub mod plan;
+mod pulls;
 pub mod streams;
 pub mod timers;
