@@ -15,6 +15,7 @@ pub struct RatePoint {
 }
 
 /// When requests of one source come. Rates per second, times in seconds.
+#[allow(missing_docs, reason = "the line above each variant names its fields")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum ArrivalSpec {
     /// Independent arrivals at a constant rate.

@@ -8,6 +8,7 @@ use rand::Rng;
 use super::Sampler;
 
 /// A distribution of a non-negative quantity (seconds unless said otherwise).
+#[allow(missing_docs, reason = "the line above each variant names its fields")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Distribution {
     /// Always `value`.

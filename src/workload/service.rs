@@ -8,6 +8,7 @@ use super::{Distribution, Sampler, WorkHint};
 use crate::units::Span;
 
 /// How the jobs on one worker share its speed.
+#[allow(missing_docs, reason = "the line above each variant names its fields")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SharedSpeed {
     /// Each job runs at full speed however many there are.
@@ -19,6 +20,7 @@ pub enum SharedSpeed {
 }
 
 /// Where a job's work comes from.
+#[allow(missing_docs, reason = "the line above each variant names its fields")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum ServiceModel {
     /// Seconds drawn per attempt; `speed` tells what sharing does to them.
