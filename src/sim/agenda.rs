@@ -38,7 +38,7 @@ pub(super) enum Due {
     /// A fact that was held back reaches the scheduler.
     LateFact { slot: u32 },
     /// An output reaches the endpoint that it feeds.
-    Fed { slot: u32 },
+    Fed { to: u32 },
 }
 
 /// 32 bytes: time, order, what.
