@@ -38,9 +38,8 @@ impl World {
         let of_endpoint = self.jobs.iter().filter(|job| job.endpoint == endpoint).filter_map(|job| job.job);
         let mut jobs: Vec<JobId> = of_endpoint.collect();
         jobs.sort_unstable();
-        let in_hand = |job: &JobId| {
-            self.workers.iter().any(|worker| worker.attempts.iter().any(|attempt| attempt.job == *job))
-        };
+        let in_hand =
+            |job: &JobId| self.workers.iter().any(|worker| worker.attempts.iter().any(|attempt| attempt.job == *job));
         jobs.iter().copied().find(|job| !in_hand(job)).or(jobs.first().copied())
     }
 }

@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn entries_are_small_and_equal_moments_keep_their_order() {
-        assert!(std::mem::size_of::<Entry>() <= 32);
+        assert!(size_of::<Entry>() <= 32);
         let mut agenda = Agenda::default();
         agenda.add(Time(5), Due::TenantTurns { host: 9 });
         agenda.add(Time(5), Due::TenantTurns { host: 1 });

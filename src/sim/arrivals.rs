@@ -4,8 +4,8 @@ use super::plan::Plan;
 use super::streams::{Purpose, Stream, Streams};
 use super::timers::Timers;
 use crate::units::{EndpointId, Time};
-use crate::workload::traffic::{Draw, TrafficStream};
 use crate::workload::{Arrival, ArrivalSpec, TrafficSource, WorkloadError};
+use crate::workload::{Draw, TrafficStream};
 
 /// See the module.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Arrivals {
     pub fn take(&mut self) -> Result<Option<(EndpointId, Arrival)>, WorkloadError> {
         let Some((at, number)) = self.next.next() else { return Ok(None) };
         let source = &mut self.sources[number];
-        let arrival = source.next()?;
+        let arrival = source.pop()?;
         self.next.set(number, source.peek().unwrap_or(Time::MAX));
         self.left -= 1;
         self.last = at;
@@ -79,6 +79,11 @@ impl Arrivals {
     /// The last request so far.
     pub fn last(&self) -> Time {
         self.last
+    }
+
+    /// Clients that wait for outcomes may send more.
+    pub fn may_resume(&self, at: Time) -> bool {
+        self.left > 0 && at < self.until && self.closed.contains(&true)
     }
 
     /// No more may come, whatever the clients do.

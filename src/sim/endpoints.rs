@@ -3,7 +3,7 @@
 use super::plan::{EndpointPlan, Feed, PacingModel, ReleaseFaults, ReleasePlan};
 use super::streams::{Keyed, Purpose, Streams};
 use crate::scheduler::{EndpointSpec, PickUp, StartStage};
-use crate::units::{EndpointId, ImageId, Span, Time};
+use crate::units::{EndpointId, ImageId, Span};
 use crate::workload::{Sampler, ServiceSampler, SharedSpeed};
 
 /// A release, ready to be drawn from.
@@ -72,7 +72,6 @@ pub(super) fn attempt_index(job_index: u64, attempt: u32) -> u64 {
 /// An endpoint as the world sees it.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
-    pub id: EndpointId,
     pub spec: EndpointSpec,
     pub releases: Vec<Release>,
     /// Which release each version is; version 1 first.
@@ -88,9 +87,6 @@ pub(super) struct Endpoint {
     /// Workers that start, are up or stop.
     pub up: u32,
     pub deleted: bool,
-    /// For naming what holds a queue up.
-    pub starts_failed: u64,
-    pub last_ready: Option<Time>,
 }
 
 impl Endpoint {
@@ -98,7 +94,6 @@ impl Endpoint {
         let entity = u64::from(plan.stream.unwrap_or(id).0);
         let keyed = |purpose| streams.keyed(purpose, entity);
         Endpoint {
-            id,
             spec: plan.spec.clone(),
             releases: vec![Release::new(&plan.release, &plan.spec)],
             versions: vec![0],
@@ -118,8 +113,6 @@ impl Endpoint {
             submitted: 0,
             up: 0,
             deleted: false,
-            starts_failed: 0,
-            last_ready: None,
         }
     }
 

@@ -77,11 +77,6 @@ impl Pulls {
         self.transfers.next_time()
     }
 
-    /// How many pulls are under way.
-    pub fn under_way(&self) -> usize {
-        self.table.len() - self.free.len()
-    }
-
     /// The scheduler wants `image` on `host`. Answers at once when nothing is missing.
     pub fn begin(
         &mut self,
@@ -326,7 +321,7 @@ mod tests {
         // layer; b has 250 MB left at 100 MB/s, is transferred at 3.5 s and unpacked at 6.5 s.
         assert_eq!(bench.ends(), [(6.5, 1, true), (6.5, 0, true)]);
         assert_eq!(bench.hosts[0].disk.bytes, 350_000_000);
-        assert_eq!(bench.pulls.under_way(), 0);
+        assert_eq!(bench.pulls.table.len(), bench.pulls.free.len());
     }
 
     #[test]

@@ -34,7 +34,10 @@ impl World {
         }
         let endpoint = &mut self.endpoints[wish.endpoint.index()];
         let Some(release) = endpoint.release_of(wish.version) else {
-            panic!("t={now}: {} is to start version {} of {}, which nobody made", wish.worker, wish.version, wish.endpoint);
+            panic!(
+                "t={now}: {} is to start version {} of {}, which nobody made",
+                wish.worker, wish.version, wish.endpoint
+            );
         };
         let (gpus, image) = (endpoint.releases[release as usize].gpus, endpoint.releases[release as usize].image);
         let host = &mut self.hosts[wish.host.index()];
@@ -56,7 +59,12 @@ impl World {
         host.hold(now, gpus);
         endpoint.up += 1;
         let worker = &mut self.workers[slot];
-        assert!(worker.state == State::Down, "t={now}: {} starts, but {} still runs in its place", wish.worker, worker.id);
+        assert!(
+            worker.state == State::Down,
+            "t={now}: {} starts, but {} still runs in its place",
+            wish.worker,
+            worker.id
+        );
         worker.resumes = wish.resume && worker.snapshot && worker.id == wish.worker;
         worker.snapshot = false;
         worker.id = wish.worker;
@@ -150,8 +158,7 @@ impl World {
         let (id, epoch, host, start, at) = (worker.id, worker.epoch, worker.host, worker.start, worker.at());
         self.starting -= 1;
         self.progress = now;
-        let endpoint = &mut self.endpoints[worker.endpoint as usize];
-        endpoint.last_ready = Some(now);
+        let endpoint = &self.endpoints[worker.endpoint as usize];
         if let Some(uptime) = &endpoint.releases[worker.release as usize].uptime {
             let span = uptime.span(&mut self.streams.at(Purpose::Uptime, u64::from(host), start));
             self.agenda.add(now + span, Due::Uptime(at));
@@ -180,9 +187,6 @@ impl World {
     /// A worker's process ends although nobody asked.
     pub(super) fn exit(&mut self, now: Time, slot: usize, cause: ExitCause) {
         let (worker, epoch) = (self.workers[slot].id, self.workers[slot].epoch);
-        if self.workers[slot].state == State::Starting {
-            self.endpoints[self.workers[slot].endpoint as usize].starts_failed += 1;
-        }
         self.vanish(now, slot);
         self.report(now, Event::WorkerExited { worker, epoch, cause });
     }

@@ -229,11 +229,8 @@ impl World {
 
     fn pull_over(&mut self, now: Time, end: PullEnd) {
         let (host, image) = (HostId(end.host), end.image);
-        let event = if end.complete {
-            Event::ImagePulled { host, image }
-        } else {
-            Event::ImagePullFailed { host, image }
-        };
+        let event =
+            if end.complete { Event::ImagePulled { host, image } } else { Event::ImagePullFailed { host, image } };
         self.report(now, event);
     }
 
