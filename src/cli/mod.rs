@@ -10,6 +10,7 @@
 )]
 
 mod completions;
+mod explain;
 mod man;
 pub mod output;
 mod policy;

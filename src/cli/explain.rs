@@ -1,0 +1,5 @@
+mod endpoint;
+mod job;
+mod story;
+mod words;
+mod worker;
