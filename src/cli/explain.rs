@@ -14,9 +14,11 @@ use self::endpoint::EndpointStory;
 use self::job::JobStory;
 use self::story::{Explanation, Names};
 use self::worker::WorkerStory;
+use super::progress::Progress;
 use super::{Failure, output};
 use crate::scenario;
 use crate::scheduler::Recorder;
+use crate::sim::Simulation;
 use crate::sim::plan::Plan;
 use crate::units::{EndpointId, Time};
 
@@ -125,8 +127,9 @@ fn unknown(what: &str, prefix: char, wanted: u64, met: u64) -> Failure {
 
 /// Runs the plan under the eyes of `recorder`; gives the time at which it ended.
 fn watch(plan: &Plan, recorder: &mut impl Recorder) -> Result<Time, Failure> {
-    let _ = (plan, recorder);
-    unreachable!()
+    let mut progress = Progress::new();
+    let end = Simulation::new(plan)?.run(recorder, &mut |state| progress.show(state))?;
+    Ok(end.now)
 }
 
 #[cfg(test)]
