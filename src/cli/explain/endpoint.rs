@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::job::word;
-use super::story::{Explanation, Line, Names, Total};
+use super::story::{Explanation, Line, Names, Total, counted};
 use super::words;
 use crate::policy::Phase;
 use crate::scheduler::{Command, Event, Recorder, ReleaseStatus};
@@ -82,8 +82,11 @@ impl EndpointStory {
     pub(super) fn finish(self) -> Explanation {
         let name =
             self.names.endpoints.get(self.endpoint.index()).cloned().unwrap_or_else(|| self.endpoint.to_string());
-        let headline =
-            format!("{} decisions on workers, at most {} wanted at once", self.decisions, self.most_workers_wanted);
+        let headline = format!(
+            "{}, at most {} wanted at once",
+            counted(self.decisions, "decision"),
+            counted(self.most_workers_wanted.into(), "worker")
+        );
         let mut totals: Vec<Total> = self
             .counts
             .into_iter()
@@ -156,7 +159,7 @@ mod tests {
             }
         }
         let told = story.finish();
-        assert_eq!(told.headline, "1 decisions on workers, at most 2 wanted at once");
+        assert_eq!(told.headline, "1 decision, at most 2 workers wanted at once");
         let totals: Vec<_> = told.totals.iter().map(|total| (total.what, total.reason, total.count)).collect();
         assert_eq!(totals, [("decisions up", "per_job", 1), ("worker starts", "scale_up", 1)]);
     }

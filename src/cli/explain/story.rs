@@ -104,6 +104,12 @@ pub(super) fn seconds(s: f64) -> String {
     }
 }
 
+/// A count with its noun: `1 start`, `2 starts`.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 /// The names that people gave to hosts and endpoints, by id.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {

@@ -1,6 +1,6 @@
 //! The story of one worker: where it was placed, when and why it started and stopped, what it did in between.
 
-use super::story::{Explanation, Line, Names, seconds};
+use super::story::{Explanation, Line, Names, counted, seconds};
 use super::words;
 use crate::policy::{Phase, ScaleReason, WorkerKind};
 use crate::scheduler::{Command, Event, Recorder, StartStage, WorkerReason};
@@ -113,10 +113,9 @@ impl WorkerStory {
         let up = now.since(self.service.ready_at);
         let (jobs, busy) = (self.service.jobs, self.service.busy);
         let text = format!(
-            "{jobs} job{} served, busy {} of {}",
-            if jobs == 1 { "" } else { "s" },
-            seconds(busy.as_secs()),
-            seconds(up.as_secs())
+            "up: {} served, busy {:.0} % of it",
+            counted(jobs, "job"),
+            100.0 * busy.as_secs() / up.as_secs().max(f64::MIN_POSITIVE)
         );
         Some(Line::new(self.service.ready_at, "service", text).until(now))
     }
@@ -141,11 +140,9 @@ impl WorkerStory {
         let name = self.names.endpoints.get(endpoint.index()).cloned().unwrap_or_else(|| endpoint.to_string());
         let kind = self.kind.map_or("", words::kind);
         let headline = format!(
-            "{kind} worker of endpoint {name}: {} start{}, {} job{}",
-            self.starts,
-            if self.starts == 1 { "" } else { "s" },
-            self.service.jobs_ever,
-            if self.service.jobs_ever == 1 { "" } else { "s" }
+            "{kind} worker of endpoint {name}: {}, {}",
+            counted(self.starts, "start"),
+            counted(self.service.jobs_ever, "job")
         );
         Some(Explanation { subject: format!("w{}", self.wanted), headline, lines: self.lines, totals: Vec::new() })
     }
@@ -284,7 +281,7 @@ mod tests {
         let text = told.text(50);
         assert!(text.contains("[0 -> 1 workers, from_zero: jobs wait and no worker is up or coming; j7 has"), "{text}");
         assert!(text.contains("ready, started in 20 s (weights 20 s)"), "{text}");
-        assert!(text.contains("1 job served, busy 15 s of 15 s, 15 s"), "{text}");
+        assert!(text.contains("up: 1 job served, busy 100 % of it, 15 s"), "{text}");
         assert!(text.contains("stops: its idle timeout ended (idle_timeout)"), "{text}");
     }
 
