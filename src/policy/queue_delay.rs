@@ -87,7 +87,6 @@ impl ScalingPolicy for QueueDelay {
             let overdue_in = (self.delay - oldest) + Span(1);
             return advice(current, ScaleReason::QueueDelay, Some(overdue_in));
         }
-        let overdue = seen.details.waiting_longer_than(self.delay);
         let covered = if self.wait_for_start { seen.starting + seen.throttled } else { 0 };
         let step = if self.per_overdue_job { overdue.saturating_sub(covered) } else { u32::from(covered == 0) };
         advice(current + step, ScaleReason::QueueDelay, None)
