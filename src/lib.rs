@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod ledger;
+pub mod metrics;
 pub mod policy;
+pub mod scenario;
 pub mod scheduler;
 pub mod sim;
 pub mod units;
