@@ -268,26 +268,32 @@ impl<W: Write> Rows<W> {
 
 /// Names of endpoints by index, shared by the sources of one import.
 #[derive(Clone, Default)]
-struct Names(Rc<RefCell<(BTreeMap<String, u32>, Vec<String>)>>);
+struct Names(Rc<RefCell<NameTable>>);
+
+#[derive(Default)]
+struct NameTable {
+    by_name: BTreeMap<String, u32>,
+    names: Vec<String>,
+}
 
 impl Names {
     fn index(&self, name: &str) -> u32 {
-        let (by_name, names) = &mut *self.0.borrow_mut();
-        if let Some(index) = by_name.get(name) {
+        let table = &mut *self.0.borrow_mut();
+        if let Some(index) = table.by_name.get(name) {
             return *index;
         }
-        let index = names.len() as u32;
-        by_name.insert(name.to_owned(), index);
-        names.push(name.to_owned());
+        let index = table.names.len() as u32;
+        table.by_name.insert(name.to_owned(), index);
+        table.names.push(name.to_owned());
         index
     }
 
     fn with<T>(&self, index: u32, use_name: impl FnOnce(&str) -> T) -> T {
-        use_name(&self.0.borrow().1[index as usize])
+        use_name(&self.0.borrow().names[index as usize])
     }
 
     fn count(&self) -> usize {
-        self.0.borrow().1.len()
+        self.0.borrow().names.len()
     }
 }
 

@@ -143,7 +143,8 @@ mod tests {
 
     fn merged(lists: &[&[i64]], size: usize) -> Result<Vec<(i64, u32)>, FileError> {
         let source = |(file, list): (usize, &&[i64])| {
-            (PathBuf::from("f"), Box::new(List(list.to_vec().into_iter(), file as u32)) as Box<dyn Source>)
+            let list = List(Vec::from(*list).into_iter(), file as u32);
+            (PathBuf::from("f"), Box::new(list) as Box<dyn Source>)
         };
         let mut merge = Merge::new(lists.iter().enumerate().map(source).collect(), size)?;
         let mut all = Vec::new();
