@@ -10,9 +10,12 @@
 )]
 
 mod completions;
+mod config;
 mod man;
 pub mod output;
 mod policy;
+mod schema;
+mod validate;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -96,6 +99,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Check application files: every mistake with its place and a fix
+    Validate(validate::ValidateArgs),
+    /// Print every setting of an application file with its source
+    Config(config::ConfigArgs),
+    /// Print the JSON Schema of application files
+    Schema(schema::SchemaArgs),
     /// List the policies, or show one with its parameters
     Policy(policy::PolicyArgs),
     /// Print the completion script of a shell
@@ -107,6 +116,9 @@ enum Verb {
 impl Verb {
     fn run(&self) -> Result<(), Failure> {
         match self {
+            Verb::Validate(args) => validate::run(args),
+            Verb::Config(args) => config::run(args),
+            Verb::Schema(args) => schema::run(args),
             Verb::Policy(args) => policy::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
