@@ -11,9 +11,11 @@
 
 mod completions;
 mod config;
+mod explain;
 mod man;
 pub mod output;
 mod policy;
+mod progress;
 mod schema;
 mod validate;
 
@@ -25,6 +27,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::policy::ParamError;
+use crate::scenario::Problems;
+use crate::sim::SimError;
 
 /// Why a verb ended without its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +86,19 @@ impl From<ParamError> for Failure {
     }
 }
 
+/// Whatever a simulation refuses was asked for by a file.
+impl From<SimError> for Failure {
+    fn from(error: SimError) -> Failure {
+        Failure::input(error)
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Failure {
+        Failure::input(problems)
+    }
+}
+
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Failure {
         Failure::other(error)
@@ -107,6 +124,8 @@ enum Verb {
     Schema(schema::SchemaArgs),
     /// List the policies, or show one with its parameters
     Policy(policy::PolicyArgs),
+    /// Tell why a worker, a job or an endpoint did what it did
+    Explain(explain::ExplainArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -120,6 +139,7 @@ impl Verb {
             Verb::Config(args) => config::run(args),
             Verb::Schema(args) => schema::run(args),
             Verb::Policy(args) => policy::run(args),
+            Verb::Explain(args) => explain::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }
@@ -149,7 +169,8 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if failure != Failure::OutputClosed {
-                output::note(&format!("error: {failure}"));
+                // One mistake, one line: every line can be jumped to by an editor.
+                failure.to_string().lines().for_each(|line| output::note(&format!("error: {line}")));
             }
             ExitCode::from(failure.exit_code())
         }
