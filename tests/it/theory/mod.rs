@@ -1,8 +1,18 @@
 //! The simulator against queueing theory: every value of `tests/testdata/theory.csv`.
 
+mod coverage;
+mod judge;
+mod measure;
+mod observe;
 mod optimum;
+mod plans;
+mod power;
+mod probe;
 mod reference;
 mod simplex;
+mod simulate;
+mod steady;
+mod traffic;
 
 use optimum::Instance;
 use reference::{Case, cases};
