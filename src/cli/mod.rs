@@ -3,6 +3,12 @@
 //! The answer goes to stdout; progress and notes go to stderr. Exit codes: 0 done, 1 a failure of ours, 2 bad input (a wrong
 //! flag, a file with mistakes, an id that does not exist). A reader that closes the pipe early (`| head`) is not an error.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the command line is where arguments, environment and the wall clock (for progress) come in"
+)]
+
 mod completions;
 mod man;
 pub mod output;

@@ -57,6 +57,7 @@ pub struct ParamSpec {
 }
 
 /// Kind, range and default of a parameter.
+#[allow(missing_docs, reason = "the line above each variant names its fields")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ParamKind {
     /// A number within the closed range.

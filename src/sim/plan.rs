@@ -206,6 +206,7 @@ pub struct Action {
 }
 
 /// What can happen.
+#[allow(missing_docs, reason = "the line above each variant names its fields")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum ActionKind {
     /// New settings for an endpoint; `release` describes its containers if the change makes a release.

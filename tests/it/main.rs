@@ -1,3 +1,4 @@
 //! The integration tests, in one binary: linking is most of the time that a test binary costs.
 
 mod theory;
+mod tidy;
