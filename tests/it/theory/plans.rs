@@ -98,7 +98,7 @@ fn always_on(params: &Params) -> (Clean, u32) {
     (Clean::always_on(arrivals(params), service(params), workers), workers)
 }
 
-fn arrivals(params: &Params) -> ArrivalSpec {
+pub fn arrivals(params: &Params) -> ArrivalSpec {
     if params.has("rate1") {
         return ArrivalSpec::Mmpp {
             rates: vec![params.number("rate1"), params.number("rate2")],
