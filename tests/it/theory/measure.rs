@@ -1,10 +1,15 @@
 //! The metrics of theory, by their names in `theory.csv`, from what the probe saw.
 
 use super::probe::{Gauge, LEVELS, Probe};
+use super::simulate::Measured;
 
-/// The metric of this name over the probe's window; `workers` is the number that utilization refers to. `None` for a name that
-/// needs more than one run.
-pub fn metric(probe: &Probe, workers: f64, name: &str) -> Option<f64> {
+/// The metric of this name over the run's window; `None` for a name that needs more than one run.
+pub fn metric(run: &Measured, name: &str) -> Option<f64> {
+    let Measured { probe, workers, .. } = run;
+    let workers = *workers;
+    if matches!(name, "billed_mean" | "billed_fraction") {
+        return Some(run.billed_s() / probe.window_s());
+    }
     jobs(probe, name)
         .or_else(|| probabilities(probe, name))
         .or_else(|| averages(probe, workers, name))
@@ -25,10 +30,10 @@ fn jobs(probe: &Probe, name: &str) -> Option<f64> {
             let second = probe.waits.iter().map(|wait| wait.as_secs() * wait.as_secs()).sum::<f64>() / served;
             (second - wait_mean() * wait_mean()).sqrt()
         }
-        "wait_p50" => quantile(probe, 0.5),
-        "wait_p90" => quantile(probe, 0.9),
-        "wait_p95" => quantile(probe, 0.95),
-        "wait_p99" => quantile(probe, 0.99),
+        "wait_p50" => probe.wait_quantile(0.5).as_secs(),
+        "wait_p90" => probe.wait_quantile(0.9).as_secs(),
+        "wait_p95" => probe.wait_quantile(0.95).as_secs(),
+        "wait_p99" => probe.wait_quantile(0.99).as_secs(),
         "response_mean" => mean(probe.response),
         "response_sd" => (probe.response_squared / served - mean(probe.response).powi(2)).sqrt(),
         "in_service_time_mean" => mean(probe.response) - wait_mean(),
@@ -63,7 +68,6 @@ fn averages(probe: &Probe, workers: f64, name: &str) -> Option<f64> {
         "busy_mean" | "busy_fraction" => mean(Gauge::Busy),
         "idle_mean" | "idle_fraction" => mean(Gauge::Idle),
         "setup_mean" | "setup_fraction" => mean(Gauge::Starting),
-        "billed_mean" | "billed_fraction" => mean(Gauge::Starting) + up,
         "active_busy_mean" => mean(Gauge::BusyActive),
         "flex_busy_mean" => mean(Gauge::Busy) - mean(Gauge::BusyActive),
         "last_active_utilization" => probe.last_active_busy as f64 / 1e6 / probe.window_s(),
@@ -125,11 +129,4 @@ fn accepted(probe: &Probe) -> f64 {
 
 fn class_wait_mean(probe: &Probe, class: usize) -> f64 {
     probe.by_class[class].total as f64 / 1e6 / probe.by_class[class].jobs as f64
-}
-
-/// The `q`-quantile of the waits: the smallest that at least the share `q` does not exceed.
-fn quantile(probe: &Probe, q: f64) -> f64 {
-    let mut waits = probe.waits.clone();
-    let rank = (q * waits.len() as f64).ceil() as usize - 1;
-    waits.select_nth_unstable(rank).1.as_secs()
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::measure::metric;
 use super::optimum::level_optimum;
-use super::plans::{CACHE_RATE, Run, Setup, setup};
-use super::probe::{Gauge, Probe};
+use super::plans::{CACHE_RATE, Run, setup};
+use super::probe::Probe;
 use super::reference::Case;
-use super::simulate::simulate;
+use super::simulate::{Measured, simulate};
 use super::traffic;
 
 /// A replication's values by name of the metric.
@@ -22,7 +22,7 @@ pub fn observe(case: &Case, run: Run) -> Values {
     }
     let measured = simulate(setup(case, run, None));
     for row in &case.rows {
-        if let Some(value) = metric(&measured.probe, measured.workers, &row.metric) {
+        if let Some(value) = metric(&measured, &row.metric) {
             values.insert(row.metric.clone(), value);
         }
     }
@@ -50,13 +50,10 @@ fn retries(probe: &Probe, values: &mut Values) {
 }
 
 /// Costs per arrival under the case's timeout, under the break-even timeout, and of a clairvoyant on the same gaps.
-fn keep_alive(case: &Case, run: Run, measured: &Setup, values: &mut Values) {
+fn keep_alive(case: &Case, run: Run, measured: &Measured, values: &mut Values) {
     let price = case.params.number("price_per_s");
     let cold_start_s = case.params.number("cold_start_s");
-    let cost = |probe: &Probe| {
-        let paid = probe.integral_s(Gauge::Idle) + probe.integral_s(Gauge::Starting);
-        price * paid / probe.arrivals as f64
-    };
+    let cost = |run: &Measured| run.bill.total().as_usd() / run.probe.arrivals as f64;
     let mut at = 0.0;
     let requests: Vec<(f64, f64)> = measured
         .probe
@@ -68,8 +65,8 @@ fn keep_alive(case: &Case, run: Run, measured: &Setup, values: &mut Values) {
         })
         .collect();
     let clairvoyant = level_optimum(&requests, price, price * cold_start_s).cost / requests.len() as f64;
-    let break_even = cost(&simulate(setup(case, run, Some(cold_start_s))).probe);
-    values.insert("cost_per_arrival".to_owned(), cost(&measured.probe));
+    let break_even = cost(&simulate(setup(case, run, Some(cold_start_s))));
+    values.insert("cost_per_arrival".to_owned(), cost(measured));
     values.insert("cost_per_arrival_clairvoyant".to_owned(), clairvoyant);
     values.insert("cost_per_arrival_break_even_timeout".to_owned(), break_even);
     values.insert("ratio_break_even_to_clairvoyant".to_owned(), break_even / clairvoyant);
@@ -77,11 +74,9 @@ fn keep_alive(case: &Case, run: Run, measured: &Setup, values: &mut Values) {
 
 /// Costs with one active worker less and more as well, on the same jobs.
 fn active_and_flex(case: &Case, run: Run, values: &mut Values) {
-    let (active_price, flex_price) = (case.params.number("price_active"), case.params.number("price_flex"));
     for active in [3, 4, 5] {
-        let probe = simulate(setup(case, run, Some(f64::from(active)))).probe;
-        let flex = metric(&probe, 1.0, "flex_busy_mean").expect("a plain metric");
-        values.insert(cost_with(active), f64::from(active) * active_price + flex * flex_price);
+        let measured = simulate(setup(case, run, Some(f64::from(active))));
+        values.insert(cost_with(active), measured.bill.total().as_usd() / measured.probe.window_s());
     }
     values.insert("cost_per_second".to_owned(), values[&cost_with(case.params.whole("active_workers"))]);
 }
@@ -99,7 +94,7 @@ fn idle_crashes(case: &Case, run: Run, values: &mut Values) {
     quiet.plan.endpoints[0].traffic.sources[0].arrivals = thermocline::workload::ArrivalSpec::Poisson { rate: 1e-9 };
     let quiet = simulate(quiet);
     for name in ["p_all_down", "availability_per_worker", "up_mean"] {
-        values.insert(name.to_owned(), metric(&quiet.probe, quiet.workers, name).expect("a plain metric"));
+        values.insert(name.to_owned(), metric(&quiet, name).expect("a plain metric"));
     }
 }
 

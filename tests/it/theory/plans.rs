@@ -4,6 +4,7 @@ use thermocline::policy::{ParamValue, PolicyChoice};
 use thermocline::scheduler::{BackoffSpec, HostSpec, Image, Layer, Slots, TtlRunning};
 use thermocline::sim::clean::Clean;
 use thermocline::sim::plan::{EndpointPlan, Feed, HostPlan, Plan};
+use thermocline::sim::streams::{Purpose, Streams};
 use thermocline::units::{EndpointId, ImageId, Span, Time, UsdPerSecond};
 use thermocline::workload::{ArrivalSpec, Distribution, ServiceModel, SharedSpeed, TrafficSource};
 
@@ -75,6 +76,10 @@ pub fn setup(case: &Case, run: Run, setting: Option<f64>) -> Setup {
             let start = &mut plan.endpoints[0].release.start;
             start.warm_up_jobs = 1;
             start.warm_up_factor = params.number("cold_service_mean") / params.number("warm_service_mean");
+        }
+        "mm1ps" | "mg1ps" => {
+            let streams = Streams::new(run.seed).keyed(Purpose::Service, 0);
+            probe.work = Some((streams, plan.endpoints[0].release.service.sampler()));
         }
         "mtminf" => probe.period_s = params.number("period"),
         "actflex" => {

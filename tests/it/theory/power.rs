@@ -10,7 +10,7 @@ use super::measure::metric;
 use super::observe::rate;
 use super::plans::{Run, Setup, setup};
 use super::reference::{Case, cases};
-use super::simulate::simulate;
+use super::simulate::{Measured, simulate};
 
 const REPLICATIONS: u64 = 20;
 
@@ -29,7 +29,7 @@ impl Trial {
         Trial { case, metric, jobs, precision }
     }
 
-    fn judge(&self, mutate: fn(&mut Setup), measure: fn(&Setup, &str) -> f64) -> Finding {
+    fn judge(&self, mutate: fn(&mut Setup), measure: fn(&Measured, &str) -> f64) -> Finding {
         let window_s = self.jobs / REPLICATIONS as f64 / rate(&self.case);
         let (from, to) = (Time::from_secs(window_s / 9.0), Time::from_secs(window_s / 9.0 + window_s));
         let sample = |replication| {
@@ -43,7 +43,7 @@ impl Trial {
     }
 
     /// The simulator passes, the mutant does not, and both are measured sharply.
-    fn finds(&self, mutate: fn(&mut Setup), mismeasure: fn(&Setup, &str) -> f64) {
+    fn finds(&self, mutate: fn(&mut Setup), mismeasure: fn(&Measured, &str) -> f64) {
         let right = self.judge(|_| {}, plain);
         let wrong = self.judge(mutate, mismeasure);
         println!("{}\n{}", right.line(), wrong.line());
@@ -52,8 +52,8 @@ impl Trial {
     }
 }
 
-fn plain(run: &Setup, name: &str) -> f64 {
-    metric(&run.probe, run.workers, name).expect("a plain metric")
+fn plain(run: &Measured, name: &str) -> f64 {
+    metric(run, name).expect("a plain metric")
 }
 
 #[test]
@@ -83,6 +83,6 @@ fn last_come_first_served_is_found_by_the_99th_percentile_and_not_by_the_mean() 
 
 #[test]
 fn a_bill_without_the_cold_start_is_found() {
-    let forgetful = |run: &Setup, name: &str| plain(run, name) - plain(run, "setup_fraction");
+    let forgetful = |run: &Measured, name: &str| plain(run, name) - plain(run, "setup_fraction");
     Trial::new("cold1-b", "billed_fraction", 2e4, 0.02).finds(|_| {}, forgetful);
 }

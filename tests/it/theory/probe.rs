@@ -4,7 +4,9 @@
 
 use thermocline::policy::{Phase, WorkerKind};
 use thermocline::scheduler::{Command, Event, FinishCause, JobOutcome, Recorder};
+use thermocline::sim::streams::Keyed;
 use thermocline::units::{JobId, Span, Time, WorkerId};
+use thermocline::workload::{ServiceSampler, WorkHint};
 
 /// Time integrals that the probe keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,8 @@ pub struct Probe {
     pub last_active: u64,
     /// Serve waiting jobs as if the last to come were the first: a deliberate error, for tests of the tests.
     pub last_come_first: bool,
+    /// How the simulator draws the work of the first endpoint's jobs, for slowdowns.
+    pub work: Option<(Keyed, ServiceSampler)>,
 
     last: Time,
     gauges: [u32; GAUGES],
@@ -109,7 +113,8 @@ struct Job {
     attempts: u64,
     counted: bool,
     low: bool,
-    work: Option<Span>,
+    /// Seconds, where they are drawn again.
+    work: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -133,12 +138,19 @@ struct Submitted {
 impl Probe {
     /// Counts from `from` to `to`.
     pub fn new(from: Time, to: Time) -> Probe {
-        Probe { from, to, ..Probe::default() }
+        Probe { from, to, last_active: u64::MAX, ..Probe::default() }
     }
 
     /// A time integral in seconds.
     pub fn integral_s(&self, gauge: Gauge) -> f64 {
         self.integrals[gauge as usize] as f64 / 1e6
+    }
+
+    /// The `q`-quantile of the waits: the smallest that at least the share `q` does not exceed.
+    pub fn wait_quantile(&self, q: f64) -> Span {
+        let mut waits = self.waits.clone();
+        let rank = (q * waits.len() as f64).ceil() as usize - 1;
+        *waits.select_nth_unstable(rank).1
     }
 
     /// Length of the window in seconds.
@@ -305,6 +317,10 @@ impl Probe {
             chain: submitted.chain,
             low: submitted.low,
             counted: self.within(now),
+            // The work of a job's first attempt is drawn from the stream of its number among the endpoint's jobs.
+            work: self.work.as_ref().map(|(streams, sampler)| {
+                sampler.demand(&WorkHint::default(), &mut streams.at(self.requests - 1)).shared
+            }),
             ..Job::default()
         };
         self.change(Gauge::Jobs, true);
@@ -377,7 +393,7 @@ impl Probe {
         class.jobs += 1;
         class.total += u128::from(wait.0);
         if let Some(work) = job.work {
-            self.slowdown += response.as_secs() / work.as_secs();
+            self.slowdown += response.as_secs() / work;
         }
     }
 
