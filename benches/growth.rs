@@ -5,8 +5,8 @@
 use std::time::Instant;
 
 use thermocline::scheduler::HostSpec;
+use thermocline::sim::Simulation;
 use thermocline::sim::clean::Clean;
-use thermocline::sim::engine::Simulation;
 use thermocline::sim::plan::{HostPlan, Plan};
 use thermocline::workload::ArrivalSpec;
 

@@ -15,8 +15,8 @@ use thermocline::metrics::{Activity, Metrics};
 use thermocline::scheduler::follow::Follower;
 use thermocline::scheduler::transcript_hash::TranscriptHash;
 use thermocline::scheduler::watch::Window;
+use thermocline::sim::Simulation;
 use thermocline::sim::clean::Clean;
-use thermocline::sim::engine::Simulation;
 use thermocline::sim::plan::Plan;
 
 /// Jobs per measurement.

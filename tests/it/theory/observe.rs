@@ -60,8 +60,9 @@ fn keep_alive(case: &Case, run: Run, measured: &Measured, values: &mut Values) {
         .gaps
         .iter()
         .map(|gap| {
+            // A service of a microsecond stands for none.
             at += gap.as_secs();
-            (at, at)
+            (at, at + 1e-6)
         })
         .collect();
     let clairvoyant = level_optimum(&requests, price, price * cold_start_s).cost / requests.len() as f64;
@@ -86,9 +87,9 @@ pub fn cost_with(active: u32) -> String {
     format!("cost_with_{active}_active")
 }
 
-/// All workers down at once is rare; crashes do not depend on jobs, so a run without jobs, a hundred times as long, finds it.
+/// All workers down at once is rare; crashes do not depend on jobs, so a run without jobs, 200 times as long, finds it.
 fn idle_crashes(case: &Case, run: Run, values: &mut Values) {
-    let longer = |time: thermocline::units::Time| thermocline::units::Time(time.0 * 50);
+    let longer = |time: thermocline::units::Time| thermocline::units::Time(time.0 * 200);
     let run = Run { from: longer(run.from), to: longer(run.to), seed: run.seed };
     let mut quiet = setup(case, run, None);
     quiet.plan.endpoints[0].traffic.sources[0].arrivals = thermocline::workload::ArrivalSpec::Poisson { rate: 1e-9 };

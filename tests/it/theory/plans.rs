@@ -27,8 +27,8 @@ pub struct Run {
     pub seed: u64,
 }
 
-/// Workers that stand for "no limit": more than ever are up at once.
-const UNLIMITED: u32 = 1_000;
+/// Workers that stand for "no limit": far more than are ever up at once (the largest mean is 19 busy, Poisson).
+const UNLIMITED: u32 = 100;
 
 /// The plan of a case. `setting` replaces the number of active workers (`actflex`) or the idle timeout in seconds (`keepalive`)
 /// where a case compares several.
@@ -40,7 +40,8 @@ pub fn setup(case: &Case, run: Run, setting: Option<f64>) -> Setup {
         | "erlang" | "ttl" | "prio" | "crash" | "retry" => always_on(params),
         "mm1ps" | "mg1ps" | "ps" => (shared_worker(params), 1),
         "mtminf" => (unlimited(params), UNLIMITED),
-        "cold1" | "setup" | "delayedoff" | "nocancel" | "det" | "simfaas" => from_zero(params),
+        "setup" | "delayedoff" => from_zero(params, true),
+        "cold1" | "nocancel" | "det" | "simfaas" => from_zero(params, false),
         "keepalive" => (keep_alive(params, setting), 1),
         "repair" => (crashing_only(params.whole("workers"), params.number("mttr"), true), params.whole("workers")),
         "backoff" => (crashing_only(1, params.number("start_s"), false), 1),
@@ -181,8 +182,8 @@ fn unlimited(params: &Params) -> Clean {
     }
 }
 
-/// Workers come when jobs wait, and go.
-fn from_zero(params: &Params) -> (Clean, u32) {
+/// Workers come when jobs wait, and go; with `cancel_starts` no more are starting than jobs wait.
+fn from_zero(params: &Params, cancel_starts: bool) -> (Clean, u32) {
     let workers = params.whole("max_workers");
     let cold_start = match () {
         () if params.has("cold_start_s") => Distribution::Constant { value: params.number("cold_start_s") },
@@ -190,9 +191,7 @@ fn from_zero(params: &Params) -> (Clean, u32) {
         () => Distribution::Constant { value: 0.0 },
     };
     let mut scaling = PolicyChoice::named("per_job");
-    if params.has("rule") && params.word("rule").contains("cancelled when not needed") {
-        scaling.params.insert("cancel_starts".to_owned(), ParamValue::Bool(true));
-    }
+    scaling.params.insert("cancel_starts".to_owned(), ParamValue::Bool(cancel_starts));
     let clean = Clean {
         arrivals: arrivals(params),
         service: service(params),

@@ -158,6 +158,11 @@ impl Probe {
         self.to.since(self.from).as_secs()
     }
 
+    /// The run has ended at `now`.
+    pub fn close(&mut self, now: Time) {
+        self.advance(now);
+    }
+
     fn within(&self, now: Time) -> bool {
         self.from <= now && now < self.to
     }

@@ -5,7 +5,7 @@ use thermocline::metrics::{Activity, EndpointMetrics, Metrics, RELATIVE_ERROR};
 use thermocline::scheduler::JobOutcome;
 use thermocline::scheduler::follow::Follower;
 use thermocline::scheduler::watch::Window;
-use thermocline::sim::engine::Simulation;
+use thermocline::sim::Simulation;
 
 use super::plans::Setup;
 use super::probe::{Gauge, Probe};
@@ -28,6 +28,7 @@ pub fn simulate(setup: Setup) -> Measured {
     let mut follower = Follower::new((ledger, Metrics::new(Vec::new(), window)));
     let mut simulation = Simulation::new(&plan).expect("the plans of theory are valid");
     let end = simulation.run(&mut (&mut probe, &mut follower), &mut |_| {}).expect("a run comes to its end");
+    probe.close(end.now);
     let (ledger, metrics) = follower.finish(end.now);
     let measured =
         Measured { probe, figures: metrics.total(), bill: ledger.total().total(Profile::Documented), workers };
