@@ -1,6 +1,13 @@
 //! What an event costs as the platform grows: 10 to 10,000 hosts, 1 to 1,000 endpoints, at the same load in all.
 //!
 //! `cargo bench --bench growth`. The last lines are the ratios of the largest to the smallest: at most 2.
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    missing_docs,
+    reason = "a bench measures time and prints it"
+)]
 
 use std::time::Instant;
 

@@ -1,4 +1,11 @@
 //! What it costs to count a wait in the histogram and to ask it for a quantile, beside sorting all waits.
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    missing_docs,
+    reason = "a bench measures time and prints it"
+)]
 
 use std::hint::black_box;
 

@@ -3,6 +3,13 @@
 //! whether they agree, and the memory of long runs.
 //!
 //! `cargo bench --bench matched_workload`. Measured times say nothing by themselves; the ratio does.
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    missing_docs,
+    reason = "a bench measures time and prints it"
+)]
 
 mod bare;
 

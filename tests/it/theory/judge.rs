@@ -51,7 +51,7 @@ impl Finding {
     pub fn new(row: &Row, rule: Rule, estimate: Estimate, precision: f64) -> Finding {
         // The file gives eight digits. The error of a simulated value is half of its 95 % half-width.
         let rounding = 1e-7 * row.value.abs();
-        let error = estimate.error.hypot(row.half_width / 2.0).hypot(rounding);
+        let error = libm::hypot(libm::hypot(estimate.error, row.half_width / 2.0), rounding);
         let excess = match rule {
             Rule::Equal => (estimate.mean - row.value).abs(),
             Rule::Within(slack) => ((estimate.mean - row.value).abs() - slack).max(0.0),

@@ -107,7 +107,7 @@ fn life_of_workers(probe: &Probe, workers: f64, name: &str) -> Option<f64> {
 fn shares_of_time(probe: &Probe, name: &str) -> Option<f64> {
     let share = |micros: u64| micros as f64 / 1e6 / probe.window_s();
     let [mean, sine, cosine] = probe.fourier.map(|sum| sum / probe.window_s());
-    let amplitude = 2.0 * sine.hypot(cosine);
+    let amplitude = 2.0 * libm::hypot(sine, cosine);
     Some(match name {
         "p_empty" => share(probe.jobs_time[0]),
         "p_jobs_ge_5" => share(probe.jobs_time[5..=LEVELS].iter().sum()),
@@ -118,7 +118,7 @@ fn shares_of_time(probe: &Probe, name: &str) -> Option<f64> {
         "busy_mean_over_period" => mean,
         "busy_amplitude" => amplitude,
         "busy_peak_mean" => mean + amplitude,
-        "peak_lag_seconds" => (-cosine).atan2(sine) / std::f64::consts::TAU * probe.period_s,
+        "peak_lag_seconds" => libm::atan2(-cosine, sine) / std::f64::consts::TAU * probe.period_s,
         _ => return None,
     })
 }

@@ -1,4 +1,10 @@
 //! The simulator against queueing theory: every value of `tests/testdata/theory.csv`.
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the table is for people; the environment chooses its precision; times are shown, never judged"
+)]
 
 mod coverage;
 mod judge;

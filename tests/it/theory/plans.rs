@@ -318,7 +318,7 @@ fn image_cache(plan: &mut Plan, params: &Params, eviction: &str) {
         ..host.spec.clone()
     };
     plan.hosts = vec![HostPlan { spec, ..host.clone() }];
-    let weights: Vec<f64> = (1..=items).map(|rank| f64::from(rank).powf(-exponent)).collect();
+    let weights: Vec<f64> = (1..=items).map(|rank| libm::pow(f64::from(rank), -exponent)).collect();
     let total: f64 = weights.iter().sum();
     let model = plan.endpoints[0].clone();
     plan.endpoints = (0..items).map(|item| cached_endpoint(&model, item, weights[item as usize] / total)).collect();

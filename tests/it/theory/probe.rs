@@ -409,8 +409,8 @@ impl Probe {
         let omega = std::f64::consts::TAU / self.period_s;
         let (start, end) = (start.as_secs(), end.as_secs());
         self.fourier[0] += end - start;
-        self.fourier[1] += ((omega * start).cos() - (omega * end).cos()) / omega;
-        self.fourier[2] += ((omega * end).sin() - (omega * start).sin()) / omega;
+        self.fourier[1] += (libm::cos(omega * start) - libm::cos(omega * end)) / omega;
+        self.fourier[2] += (libm::sin(omega * end) - libm::sin(omega * start)) / omega;
     }
 
     fn enter(&mut self, now: Time, id: WorkerId, phase: Phase) {
