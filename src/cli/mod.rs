@@ -16,6 +16,7 @@ mod man;
 pub mod output;
 mod policy;
 mod progress;
+mod run;
 mod schema;
 mod validate;
 
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::experiment::RunError;
 use crate::policy::ParamError;
 use crate::scenario::Problems;
 use crate::sim::SimError;
@@ -93,6 +95,15 @@ impl From<SimError> for Failure {
     }
 }
 
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        match error {
+            RunError::Sim(error) => error.into(),
+            RunError::Output(error) => Failure::other(error),
+        }
+    }
+}
+
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Failure {
         Failure::input(problems)
@@ -116,6 +127,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Simulate application files and print what came out
+    Run(run::RunArgs),
     /// Check application files: every mistake with its place and a fix
     Validate(validate::ValidateArgs),
     /// Print every setting of an application file with its source
@@ -135,6 +148,7 @@ enum Verb {
 impl Verb {
     fn run(&self) -> Result<(), Failure> {
         match self {
+            Verb::Run(args) => run::run(args),
             Verb::Validate(args) => validate::run(args),
             Verb::Config(args) => config::run(args),
             Verb::Schema(args) => schema::run(args),

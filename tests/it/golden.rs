@@ -24,9 +24,7 @@ fn record() -> PathBuf {
 fn recorded() -> BTreeMap<String, String> {
     let text = fs::read_to_string(record()).unwrap_or_default();
     let rows = text.lines().filter(|line| !line.starts_with('#'));
-    rows.filter_map(|line| line.rsplit_once(' '))
-        .map(|(run, hash)| (run.to_owned(), hash.to_owned()))
-        .collect()
+    rows.filter_map(|line| line.rsplit_once(' ')).map(|(run, hash)| (run.to_owned(), hash.to_owned())).collect()
 }
 
 /// Hash of a run, as recorded; its name has the seed in it.
