@@ -10,11 +10,14 @@
 )]
 
 mod completions;
+mod config;
 mod explain;
 mod man;
 pub mod output;
 mod policy;
 mod progress;
+mod schema;
+mod validate;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -113,6 +116,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Check application files: every mistake with its place and a fix
+    Validate(validate::ValidateArgs),
+    /// Print every setting of an application file with its source
+    Config(config::ConfigArgs),
+    /// Print the JSON Schema of application files
+    Schema(schema::SchemaArgs),
     /// List the policies, or show one with its parameters
     Policy(policy::PolicyArgs),
     /// Tell why a worker, a job or an endpoint did what it did
@@ -126,6 +135,9 @@ enum Verb {
 impl Verb {
     fn run(&self) -> Result<(), Failure> {
         match self {
+            Verb::Validate(args) => validate::run(args),
+            Verb::Config(args) => config::run(args),
+            Verb::Schema(args) => schema::run(args),
             Verb::Policy(args) => policy::run(args),
             Verb::Explain(args) => explain::run(args),
             Verb::Completions(args) => completions::run(args),

@@ -1,4 +1,5 @@
 //! The integration tests, in one binary: linking is most of the time that a test binary costs.
 
+mod scenario;
 mod theory;
 mod tidy;
