@@ -7,10 +7,12 @@
 pub mod account;
 pub mod billing;
 pub mod meter;
+pub mod timeline;
 
 pub use account::{Bill, CauseBill, EndpointAccount};
 pub use billing::{CostPhase, Profile, Situation, billable, billed};
 pub use meter::{Meter, Rounding, Spent};
+pub use timeline::Timeline;
 
 use crate::policy::{Phase, WorkerKind};
 use crate::scheduler::follow::Follower;
