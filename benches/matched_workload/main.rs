@@ -115,7 +115,8 @@ fn compare_results() {
         (0..RUNS).map(|seed| run(jobs, 100 + seed)).collect()
     });
     println!("{:<24} {:>12} {:>12} {:>8}", "200,000 jobs, 20 runs", "bare loop", "simulator", "off/SE");
-    let figures: [(&str, fn(&bare::Outcome) -> f64); 4] = [
+    type Figure = fn(&bare::Outcome) -> f64;
+    let figures: [(&str, Figure); 4] = [
         ("cold starts", |outcome| outcome.cold_starts as f64),
         ("mean wait, ms", |outcome| outcome.wait_mean_s * 1e3),
         ("p99 of wait, ms", |outcome| outcome.wait_p99_s * 1e3),

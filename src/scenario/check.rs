@@ -260,7 +260,7 @@ impl Checker<'_> {
         }
     }
 
-    fn duration(&mut self, schema: &Json, node: &mut Node, path: &mut Vec<String>) {
+    fn duration(&mut self, schema: &Json, node: &mut Node, path: &[String]) {
         let Some(seconds) = node.as_text().and_then(duration).filter(|_| is_time(path)) else {
             let allowed = describe(self.root, schema);
             let allowed = if is_time(path) { allowed } else { allowed.replace(" or a duration such as `5m`", "") };

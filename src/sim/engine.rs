@@ -149,7 +149,7 @@ impl Simulation {
                 return Err(SimError::TimeStandsStill { at });
             }
             self.step(source, recorder)?;
-            if self.events % PROGRESS_INTERVAL == 0 {
+            if self.events.is_multiple_of(PROGRESS_INTERVAL) {
                 progress(&self.progress());
             }
         }
