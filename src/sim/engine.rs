@@ -162,6 +162,11 @@ impl Simulation {
         &self.scheduler
     }
 
+    #[cfg(test)]
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+
     /// Hosts join and endpoints are created. What has been deployed long ago is in place before the first request.
     fn deploy<R: Recorder>(&mut self, recorder: &mut R) {
         for host in std::mem::take(&mut self.hosts) {
