@@ -10,11 +10,15 @@
 )]
 
 mod completions;
+mod config;
 mod explain;
 mod man;
 pub mod output;
 mod policy;
 mod progress;
+mod run;
+mod schema;
+mod validate;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -23,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::experiment::RunError;
 use crate::policy::ParamError;
 use crate::scenario::Problems;
 use crate::sim::SimError;
@@ -90,6 +95,15 @@ impl From<SimError> for Failure {
     }
 }
 
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        match error {
+            RunError::Sim(error) => error.into(),
+            RunError::Output(error) => Failure::other(error),
+        }
+    }
+}
+
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Failure {
         Failure::input(problems)
@@ -113,6 +127,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Simulate application files and print what came out
+    Run(run::RunArgs),
+    /// Check application files: every mistake with its place and a fix
+    Validate(validate::ValidateArgs),
+    /// Print every setting of an application file with its source
+    Config(config::ConfigArgs),
+    /// Print the JSON Schema of application files
+    Schema(schema::SchemaArgs),
     /// List the policies, or show one with its parameters
     Policy(policy::PolicyArgs),
     /// Tell why a worker, a job or an endpoint did what it did
@@ -126,6 +148,10 @@ enum Verb {
 impl Verb {
     fn run(&self) -> Result<(), Failure> {
         match self {
+            Verb::Run(args) => run::run(args),
+            Verb::Validate(args) => validate::run(args),
+            Verb::Config(args) => config::run(args),
+            Verb::Schema(args) => schema::run(args),
             Verb::Policy(args) => policy::run(args),
             Verb::Explain(args) => explain::run(args),
             Verb::Completions(args) => completions::run(args),

@@ -6,8 +6,10 @@
 //! file and what it includes; traces are only looked for.
 
 pub mod check;
+pub mod describe;
 pub mod effective;
 pub mod expand;
+pub mod forms;
 pub mod lower;
 pub mod node;
 pub mod parse;
@@ -95,7 +97,8 @@ struct Input<'a> {
 fn build(input: &Input<'_>) -> Result<Scenario, Problems> {
     let mut sources = Sources::default();
     let root = input.resolved.parent().unwrap_or(Path::new("")).to_owned();
-    let mut tree = read::Reader::new(root, &mut sources).layered(input.text, input.shown, input.resolved)?;
+    let mut tree =
+        read::Reader::new(root, input.base, &mut sources).layered(input.text, input.shown, input.resolved)?;
     set::apply(&mut tree, input.overrides, &mut sources)?;
     let mut problems = Problems::default();
     expand::expand(&mut tree, &sources, &mut problems);
