@@ -1,6 +1,7 @@
 //! Whole runs of small plans with the real scheduler.
 
 mod clean;
+mod swarm;
 
 use std::collections::BTreeMap;
 
