@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod experiment;
 pub mod ledger;
 pub mod metrics;
 pub mod policy;
+pub mod results;
 pub mod scenario;
 pub mod scheduler;
 pub mod sim;

@@ -1,0 +1,6 @@
+//! Runs of plans and what comes out of them: one run with its books, figures, hash and tables.
+
+pub mod run;
+pub mod summarize;
+
+pub use run::{Outcome, RunError, RunOptions, run, run_with};
