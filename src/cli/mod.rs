@@ -15,6 +15,7 @@ mod man;
 pub mod output;
 mod policy;
 mod progress;
+mod trace;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -117,6 +118,8 @@ enum Verb {
     Policy(policy::PolicyArgs),
     /// Tell why a worker, a job or an endpoint did what it did
     Explain(explain::ExplainArgs),
+    /// Look at a trace of requests, or import a public one
+    Trace(trace::TraceArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -128,6 +131,7 @@ impl Verb {
         match self {
             Verb::Policy(args) => policy::run(args),
             Verb::Explain(args) => explain::run(args),
+            Verb::Trace(args) => trace::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }
