@@ -10,12 +10,16 @@
 )]
 
 mod completions;
+mod config;
 mod explain;
 mod man;
 pub mod output;
 mod policy;
 mod progress;
+mod run;
+mod schema;
 mod trace;
+mod validate;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -24,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::experiment::RunError;
 use crate::policy::ParamError;
 use crate::scenario::Problems;
 use crate::sim::SimError;
@@ -91,6 +96,15 @@ impl From<SimError> for Failure {
     }
 }
 
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        match error {
+            RunError::Sim(error) => error.into(),
+            RunError::Output(error) => Failure::other(error),
+        }
+    }
+}
+
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Failure {
         Failure::input(problems)
@@ -114,6 +128,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Simulate application files and print what came out
+    Run(run::RunArgs),
+    /// Check application files: every mistake with its place and a fix
+    Validate(validate::ValidateArgs),
+    /// Print every setting of an application file with its source
+    Config(config::ConfigArgs),
+    /// Print the JSON Schema of application files
+    Schema(schema::SchemaArgs),
     /// List the policies, or show one with its parameters
     Policy(policy::PolicyArgs),
     /// Tell why a worker, a job or an endpoint did what it did
@@ -129,6 +151,10 @@ enum Verb {
 impl Verb {
     fn run(&self) -> Result<(), Failure> {
         match self {
+            Verb::Run(args) => run::run(args),
+            Verb::Validate(args) => validate::run(args),
+            Verb::Config(args) => config::run(args),
+            Verb::Schema(args) => schema::run(args),
             Verb::Policy(args) => policy::run(args),
             Verb::Explain(args) => explain::run(args),
             Verb::Trace(args) => trace::run(args),

@@ -5,9 +5,11 @@
 
 use serde_json::{Number, Value as Json};
 
+use super::describe::{branches, describe, listed, tag};
+use super::forms::{name_items, twice, unfold_word};
 use super::node::{Map, Node, Origin, Sources, Value, clean, number_of};
 use super::problem::{Problem, Problems, suggestion};
-use super::schema::{keyword, resolve};
+use super::schema::keyword;
 use super::types::numbers::duration;
 
 /// Whether defaults are filled in and missing keys reported.
@@ -70,7 +72,7 @@ impl Checker<'_> {
             [only] if only.get("properties").is_none_or(|properties| tag(properties).is_none()) => {
                 self.single(only, node, path);
             }
-            _ => self.tagged(&fitting, node, path),
+            _ => self.tagged(&fitting, listed(self.root, schema), node, path),
         }
     }
 
@@ -92,8 +94,9 @@ impl Checker<'_> {
     }
 
     /// A map whose `type` tells which keys it has.
-    fn tagged(&mut self, branches: &[&Json], node: &mut Node, path: &mut Vec<String>) {
+    fn tagged(&mut self, branches: &[&Json], listed: Option<&str>, node: &mut Node, path: &mut Vec<String>) {
         let kinds: Vec<&str> = branches.iter().filter_map(|branch| branch.get("properties").and_then(tag)).collect();
+        let allowed = listed.map_or_else(|| kinds.join(", "), |where_to| format!("one of {where_to}"));
         let Some(given) = node.get("type") else {
             let typed = node.as_map().map(Map::keys).unwrap_or_default().join(", ");
             let found =
@@ -101,7 +104,7 @@ impl Checker<'_> {
             return match self.fill {
                 // An update may change a key of what is there; what comes out is checked as a whole.
                 Fill::Part if !typed.is_empty() => {}
-                _ => self.report(node, path, found, kinds.join(", "), "add `type: ...`"),
+                _ => self.report(node, path, found, allowed, "add `type: ...`"),
             };
         };
         let (given_origin, shown) = (given.clone(), given.shown());
@@ -113,7 +116,7 @@ impl Checker<'_> {
             None => {
                 let fix = suggestion(name, kinds.iter().copied()).unwrap_or_default();
                 path.push("type".to_owned());
-                self.report(&given_origin, path, shown, kinds.join(", "), &fix);
+                self.report(&given_origin, path, shown, allowed, &fix);
                 path.pop();
             }
         }
@@ -220,15 +223,18 @@ impl Checker<'_> {
                 }
             }
             _ => {
+                let found =
+                    twice(node).map_or_else(|| node.shown(), |name| format!("the name `{}` twice", clean(name)));
                 let allowed = "a map by name, or a list of maps with a `name` each".to_owned();
-                self.report(node, path, node.shown(), allowed, "");
+                self.report(node, path, found, allowed, "");
             }
         }
     }
 
     /// Names end up in reports, tables and paths: 1 to 191 characters (the platform's limit), none of them a control character.
     fn name(&mut self, name: &str, origin: &Origin, path: &[String]) {
-        if name.is_empty() || name.len() > 191 || name.chars().any(char::is_control) {
+        let typed = matches!(origin, Origin::File { .. } | Origin::Set { .. });
+        if typed && (name.is_empty() || name.len() > 191 || name.chars().any(char::is_control)) {
             let place = Node::new(Value::Null, origin.clone());
             let allowed = "1 to 191 characters, none of them a control character".to_owned();
             self.report(&place, path, format!("the name `{}`", clean(name)), allowed, "");
@@ -255,21 +261,17 @@ impl Checker<'_> {
         }
     }
 
-    fn duration(&mut self, schema: &Json, node: &mut Node, path: &mut Vec<String>) {
-        let Some(seconds) = node.as_text().and_then(duration) else {
+    fn duration(&mut self, schema: &Json, node: &mut Node, path: &[String]) {
+        let Some(seconds) = node.as_text().and_then(duration).filter(|_| is_time(path)) else {
             let allowed = describe(self.root, schema);
+            let allowed = if is_time(path) { allowed } else { allowed.replace(" or a duration such as `5m`", "") };
             return self.report(node, path, node.shown(), allowed, "");
         };
-        let shown = node.shown();
         node.value = Value::Number(number_of(seconds));
         let numbers = branches(self.root, schema);
         let number = numbers.iter().copied().find(|branch| fits(branch, node));
-        let problems_before = self.problems.listed().len() + self.problems.more();
         if let Some(number) = number {
             self.number(number, node, path);
-        }
-        if self.problems.listed().len() + self.problems.more() > problems_before {
-            node.value = Value::Text(shown);
         }
     }
 
@@ -337,60 +339,17 @@ impl Checker<'_> {
     }
 }
 
+/// True below a field whose name says seconds: there, and only there, a duration may be written.
+fn is_time(path: &[String]) -> bool {
+    const INSIDE: [&str; 10] = ["value", "min", "max", "mean", "median", "p50", "p95", "values", "parts", "of"];
+    let mut fields =
+        path.iter().rev().filter(|step| !INSIDE.contains(&step.as_str()) && step.parse::<usize>().is_err());
+    fields.next().is_some_and(|field| field.ends_with("_s"))
+}
+
 /// A path for messages.
 pub fn shown_path(path: &[String]) -> String {
     path.iter().map(|step| clean(step)).collect::<Vec<_>>().join(".")
-}
-
-/// A word where a map is meant: `scaler: queue_delay` is `scaler: {type: queue_delay}`.
-pub fn unfold_word(node: &mut Node, key: &str) {
-    if matches!(node.value, Value::Text(_)) {
-        let word = Node::new(std::mem::replace(&mut node.value, Value::Null), node.origin.clone());
-        let mut map = Map::default();
-        map.set(key, word);
-        node.value = Value::Map(map);
-    }
-}
-
-/// A list of maps that all have a `name` becomes a map by those names; what is already a map loses a `name` equal to its key.
-pub fn name_items(node: &mut Node) {
-    if let Value::List(items) = &mut node.value {
-        let all_named = items.iter().all(|item| item.get("name").is_some_and(|name| name.as_text().is_some()));
-        if !all_named {
-            return;
-        }
-        let mut names: Vec<&str> = items.iter().filter_map(|item| item.get("name")?.as_text()).collect();
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair[0] == pair[1]) {
-            return;
-        }
-        let mut map = Map::default();
-        for mut item in std::mem::take(items) {
-            let name = item.as_map_mut().and_then(|map| map.remove("name"));
-            if let Some(name) = name.as_ref().and_then(|entry| entry.node.as_text()) {
-                map.set(name, item);
-            }
-        }
-        node.value = Value::Map(map);
-    }
-    if let Value::Map(map) = &mut node.value {
-        for entry in &mut map.entries {
-            let same = entry.node.get("name").and_then(Node::as_text) == Some(entry.key.as_str());
-            if same && let Some(inner) = entry.node.as_map_mut() {
-                inner.remove("name");
-            }
-        }
-    }
-}
-
-/// The alternatives of a schema, those inside alternatives included; the schema itself if it has none.
-fn branches<'a>(root: &'a Json, schema: &'a Json) -> Vec<&'a Json> {
-    let target = resolve(root, schema);
-    let inner = schema.get("anyOf").or_else(|| target.get("anyOf")).or_else(|| target.get("oneOf"));
-    match inner.and_then(Json::as_array) {
-        Some(alternatives) => alternatives.iter().flat_map(|alternative| branches(root, alternative)).collect(),
-        None => vec![target],
-    }
 }
 
 fn fits(schema: &Json, node: &Node) -> bool {
@@ -405,16 +364,12 @@ fn fits(schema: &Json, node: &Node) -> bool {
     }
 }
 
-fn tag(properties: &Json) -> Option<&str> {
-    properties.get("type")?.get("const")?.as_str()
-}
-
 fn required(schema: &Json, name: &str) -> bool {
     schema.get("required").and_then(Json::as_array).is_some_and(|keys| keys.iter().any(|key| key == name))
 }
 
 fn source_of(property: &Json) -> String {
-    property.get("x-source").and_then(Json::as_str).unwrap_or("see its parts").to_owned()
+    property.get("x-source").and_then(Json::as_str).unwrap_or("none unless given").to_owned()
 }
 
 fn first_sentence(root: &Json, property: &Json) -> String {
@@ -443,64 +398,4 @@ fn exact_integer(number: &Number) -> Option<i128> {
         return Some(i128::from(whole));
     }
     number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 9e15).map(|number| number as i128)
-}
-
-/// What a schema allows, in words.
-pub fn describe(root: &Json, schema: &Json) -> String {
-    if keyword(root, schema, "x-settings").is_some() {
-        return "a map of an endpoint's settings".to_owned();
-    }
-    let mut parts: Vec<String> = Vec::new();
-    let duration = keyword(root, schema, "x-duration").is_some();
-    let mut kinds: Vec<&str> = Vec::new();
-    for branch in branches(root, schema) {
-        if let Some(kind) = branch.get("properties").and_then(tag) {
-            kinds.push(kind);
-            continue;
-        }
-        if let Some(word) = branch.get("const").and_then(Json::as_str) {
-            parts.push(word.to_owned());
-            continue;
-        }
-        let part = match branch.get("type").and_then(Json::as_str) {
-            Some("string") if duration => "a duration such as `5m`".to_owned(),
-            Some("string") => match branch.get("enum").and_then(Json::as_array) {
-                Some(words) => words.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", "),
-                None => "a text".to_owned(),
-            },
-            Some("boolean") => "true or false".to_owned(),
-            Some("array") => "a list".to_owned(),
-            Some("object") => "a map".to_owned(),
-            Some(kind @ ("number" | "integer")) => describe_number(branch, kind),
-            _ => "anything".to_owned(),
-        };
-        if !parts.contains(&part) {
-            parts.push(part);
-        }
-    }
-    let shorthand = keyword(root, schema, "x-shorthand").is_some();
-    if !kinds.is_empty() && !shorthand {
-        parts.push(format!("a map with `type: {}`", kinds.join("|")));
-    }
-    parts.join(" or ")
-}
-
-fn describe_number(schema: &Json, kind: &str) -> String {
-    let noun = if kind == "integer" { "a whole number" } else { "a number" };
-    let unit = schema.get("x-unit").and_then(Json::as_str).map_or_else(String::new, |unit| match unit {
-        "per second" | "USD per second" | "GB/s" | "GB" => format!(" ({unit})"),
-        unit => format!(" of {unit}"),
-    });
-    let limit = |key: &str| schema.get(key).and_then(Json::as_f64);
-    // Bounds that only keep numbers sane are not worth a reader's time.
-    let max = limit("maximum").filter(|max| *max < 1e9);
-    let range = match (limit("minimum"), limit("exclusiveMinimum"), max) {
-        (Some(min), _, Some(max)) => format!(" from {min} to {max}"),
-        (Some(min), _, None) => format!(", {min} or more"),
-        (None, Some(min), Some(max)) => format!(" above {min}, up to {max}"),
-        (None, Some(min), None) => format!(" above {min}"),
-        (None, None, Some(max)) => format!(" up to {max}"),
-        (None, None, None) => String::new(),
-    };
-    format!("{noun}{unit}{range}")
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::check::{name_items, unfold_word};
+use super::forms::{name_items, unfold_word};
 use super::node::{Map, Node, Origin, Sources, Value};
 use super::presets;
 use super::prices;

@@ -6,8 +6,10 @@
 //! file and what it includes; traces are only looked for.
 
 pub mod check;
+pub mod describe;
 pub mod effective;
 pub mod expand;
+pub mod forms;
 pub mod lower;
 pub mod node;
 pub mod parse;
@@ -95,14 +97,15 @@ struct Input<'a> {
 fn build(input: &Input<'_>) -> Result<Scenario, Problems> {
     let mut sources = Sources::default();
     let root = input.resolved.parent().unwrap_or(Path::new("")).to_owned();
-    let mut tree = read::Reader::new(root, &mut sources).layered(input.text, input.shown, input.resolved)?;
+    let mut tree =
+        read::Reader::new(root, input.base, &mut sources).layered(input.text, input.shown, input.resolved)?;
     set::apply(&mut tree, input.overrides, &mut sources)?;
     let mut problems = Problems::default();
     expand::expand(&mut tree, &sources, &mut problems);
     check_whole(&mut tree, &sources, &mut problems);
     std::mem::take(&mut problems).check()?;
     lower::hosts::add_default_pool(&mut tree);
-    let lowered = lower::lower(&mut tree, &sources, input.base, &mut problems);
+    let lowered = lower::lower(&tree, &sources, input.base, &mut problems);
     std::mem::take(&mut problems).check()?;
     let Some(lowered) = lowered else { return Err(lower::unreadable(input.shown).into()) };
     let settings = Settings { name: input.name.to_owned(), ..lowered.settings };

@@ -62,9 +62,24 @@ impl Problems {
         &self.listed
     }
 
-    /// How many more there are.
+    /// How many there are in all.
+    pub fn count(&self) -> usize {
+        self.listed.len() + self.more
+    }
+
+    /// How many more there are than are listed.
     pub fn more(&self) -> usize {
         self.more
+    }
+
+    /// Brings them into the order of files, lines and columns: checks find them in an order of their own.
+    pub fn sort(&mut self) {
+        self.listed.sort_by_cached_key(|problem| {
+            let mut parts = problem.place.rsplitn(3, ':');
+            let column = parts.next().and_then(|column| column.parse::<u32>().ok());
+            let line = parts.next().and_then(|line| line.parse::<u32>().ok());
+            (parts.next().map(str::to_owned), line, column)
+        });
     }
 
     /// True when there is none.
@@ -73,7 +88,8 @@ impl Problems {
     }
 
     /// `Err` with the problems if there are any.
-    pub fn check(self) -> Result<(), Problems> {
+    pub fn check(mut self) -> Result<(), Problems> {
+        self.sort();
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 }
@@ -107,5 +123,6 @@ pub fn suggestion<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> 
     let distance = |name: &str| strsim::damerau_levenshtein(&lower, &name.to_lowercase());
     let (distance, name) = known.into_iter().map(|name| (distance(name), name)).min()?;
     // A third of the letters may differ, but never so many that the suggestion has nothing to do with what was typed.
-    (distance <= 1.max(typed.chars().count() / 3).min(4)).then(|| format!("did you mean `{name}`?"))
+    let letters = typed.chars().count();
+    (distance < letters && distance <= 1.max(letters / 3).min(4)).then(|| format!("did you mean `{name}`?"))
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use super::check::name_items;
+use super::forms::name_items;
 use super::node::{Node, Origin, Sources, Value, clean};
 use super::parse::{MAX_BYTES, parse};
 use super::problem::{Problem, Problems};
@@ -53,6 +53,8 @@ fn not_opened(error: &std::io::Error) -> String {
 pub struct Reader<'a> {
     /// Folder of the main file, resolved: nothing above it is ever included.
     pub root: PathBuf,
+    /// The same folder as the user wrote it, for messages.
+    pub shown_root: PathBuf,
     /// Names for messages.
     pub sources: &'a mut Sources,
     /// Files that are being read, the main one first.
@@ -61,8 +63,8 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader for a main file in `root` (resolved).
-    pub fn new(root: PathBuf, sources: &'a mut Sources) -> Reader<'a> {
-        Reader { root, sources, open: Vec::new() }
+    pub fn new(root: PathBuf, shown_root: &Path, sources: &'a mut Sources) -> Reader<'a> {
+        Reader { root, shown_root: shown_root.to_owned(), sources, open: Vec::new() }
     }
 
     /// Parses `content` of the file called `shown` at `path` and lays it over what it includes.
@@ -123,7 +125,7 @@ impl<'a> Reader<'a> {
             let found = format!("a cycle: {}", self.cycle(&resolved));
             return Err(self.problem(node, "include", found, "files that do not include themselves", "").into());
         }
-        let shown = self.shown(&resolved);
+        let shown = clean(&self.shown_root.join(self.shown(&resolved)).display().to_string());
         let content = text(&resolved, &shown).map_err(|mut problem| {
             let place = self.sources.describe(&node.origin);
             problem.found = format!("{}: {}", clean(typed), problem.found);

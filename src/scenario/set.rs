@@ -1,6 +1,6 @@
 //! `--set path=value`: one setting changed from the command line, before presets and defaults.
 
-use super::check::unfold_word;
+use super::forms::unfold_word;
 use super::node::{Node, Origin, Sources, Value, clean};
 use super::parse::parse;
 use super::problem::{Problem, Problems, suggestion};

@@ -1,6 +1,8 @@
 //! Whole runs of small plans with the real scheduler.
 
 mod clean;
+mod swarm;
+mod world;
 
 use std::collections::BTreeMap;
 

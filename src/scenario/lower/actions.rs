@@ -81,8 +81,10 @@ impl Context<'_> {
         let found: Vec<HostId> =
             hosts.iter().enumerate().filter(named).map(|(index, _)| HostId(index as u32)).collect();
         if found.is_empty() {
-            let app = self.app;
-            self.position("group of hosts or host", name, &app.hosts.names(), &[path[0], path[1], "host"]);
+            let known: Vec<String> =
+                self.app.hosts.0.iter().map(|(group, hosts)| group_and_hosts(group, hosts.count)).collect();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            self.position("group of hosts or host", name, &known, &[path[0], path[1], "host"]);
         }
         found
     }
@@ -105,9 +107,10 @@ impl Context<'_> {
         let mut merged = updated(before, set);
         let root = schema::application();
         let shape: &Json = &root["$defs"]["Endpoint"];
+        let before_check = self.problems.count();
         let mut checker = Checker { root, sources: self.sources, problems: self.problems, fill: Fill::Whole };
         checker.check(shape, &mut merged, &mut typed.to_vec());
-        if !self.problems.is_empty() {
+        if self.problems.count() > before_check {
             return None;
         }
         let endpoint: Endpoint = serde_json::from_value(merged.to_json()).ok()?;
@@ -117,6 +120,11 @@ impl Context<'_> {
         *current = Some(merged);
         Some(ActionKind::Update { endpoint: id, spec: Box::new(spec), release: Box::new(release) })
     }
+}
+
+/// `east, east-1 to east-4`: what an action may name.
+fn group_and_hosts(group: &str, count: u32) -> String {
+    if count == 1 { group.to_owned() } else { format!("{group}, {group}-1 to {group}-{count}") }
 }
 
 /// `set` over `before`. The idle timeout goes with the scaler: one that does without it drops it, another gets the default.

@@ -86,7 +86,7 @@ impl Context<'_> {
             gpu_classes,
             gpus_per_worker: endpoint.gpus_per_worker,
             memory_bytes: endpoint.memory_gb.bytes(),
-            data_centers: endpoint.data_centers.clone(),
+            data_centers: endpoint.data_centers.0.clone(),
             active: endpoint.workers.active,
             max: endpoint.workers.max,
             extra: endpoint.workers.extra,

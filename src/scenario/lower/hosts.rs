@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Context;
-use crate::scenario::node::{Node, Origin, Value};
+use crate::scenario::node::{Node, Origin, Value, number_of};
 use crate::scenario::types::world::{HostGroup, Tenants};
 use crate::scheduler::{EndpointSpec, HostSpec};
 use crate::sim::plan::{EndpointPlan, HostPlan, TenantPlan};
@@ -49,7 +49,7 @@ pub fn add_default_pool(tree: &mut Node) {
         // One host more than twice the need: a worker of several GPUs wants them on one host.
         let count = (2 * gpus).div_ceil(each) + 1;
         let group = json!({
-            "count": count, "gpu_class": class, "gpus": each, "memory_gb": 1_000.0_f64.max(memory * 8.0),
+            "count": count, "gpu_class": class, "gpus": each, "memory_gb": number_of(1_000.0_f64.max(memory * 8.0)),
             "disk_gb": 4_000, "pull_gb_per_s": 0.06, "pull_sigma": 0.35, "data_center": "default", "priority": 0,
             "slowdown": 1, "max_starts": 0, "cached": [],
         });

@@ -202,7 +202,7 @@ pub struct Endpoint {
     pub memory_gb: Gigabytes,
     /// Data centres allowed; all unless given.
     #[schemars(extend("default" = serde_json::json!([]), "x-source" = "RunPod docs: all"))]
-    pub data_centers: Vec<String>,
+    pub data_centers: OneOrMany<String>,
     /// How many workers.
     #[schemars(extend("default" = serde_json::json!({})))]
     pub workers: Workers,

@@ -82,6 +82,14 @@ number!(
     Positive, 0.0, 1e12, "", duration: false, above: true
 );
 number!(
+    /// A parameter of a distribution: a number, or a duration where the field is a time.
+    Quantity, 0.0, 1e12, "", duration: true, above: false
+);
+number!(
+    /// The same, not zero.
+    PositiveQuantity, 0.0, 1e12, "", duration: true, above: true
+);
+number!(
     /// A rate per second.
     Rate, 0.0, 1e7, "per second", duration: false, above: false
 );

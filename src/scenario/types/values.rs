@@ -10,7 +10,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::numbers::{NonNegative, Positive, Share};
+use super::numbers::{NonNegative, Positive, PositiveQuantity, Quantity, Share};
 use crate::policy::params::{ParamKind, ParamSpec};
 use crate::policy::{ParamValue, PolicyChoice, registry};
 
@@ -30,79 +30,79 @@ pub enum Drawn {
     /// Always `value`.
     Constant {
         /// The value.
-        value: NonNegative,
+        value: Quantity,
     },
     /// Evenly between `min` and `max`.
     Uniform {
         /// Smallest value.
-        min: NonNegative,
+        min: Quantity,
         /// Largest value.
-        max: NonNegative,
+        max: Quantity,
     },
     /// Exponential.
     Exponential {
         /// Mean.
-        mean: NonNegative,
+        mean: Quantity,
     },
     /// Gamma; Erlang-k is cv = 1/sqrt(k).
     Gamma {
         /// Mean.
-        mean: Positive,
+        mean: PositiveQuantity,
         /// Coefficient of variation.
         cv: Positive,
     },
     /// Weibull.
     Weibull {
         /// Mean.
-        mean: Positive,
+        mean: PositiveQuantity,
         /// Coefficient of variation.
         cv: Positive,
     },
     /// Lognormal by its median and the standard deviation of its logarithm.
     Lognormal {
         /// Median.
-        median: Positive,
+        median: PositiveQuantity,
         /// Standard deviation of the logarithm.
         sigma: NonNegative,
     },
     /// Lognormal by mean and coefficient of variation.
     LognormalMean {
         /// Mean.
-        mean: Positive,
+        mean: PositiveQuantity,
         /// Coefficient of variation.
         cv: Positive,
     },
     /// Lognormal by two of its percentiles.
     LognormalP95 {
         /// Median.
-        p50: Positive,
+        p50: PositiveQuantity,
         /// 95th percentile.
-        p95: Positive,
+        p95: PositiveQuantity,
     },
     /// Two exponentials with balanced means.
     Hyperexponential {
         /// Mean.
-        mean: Positive,
+        mean: PositiveQuantity,
         /// Squared coefficient of variation, at least 1.
         scv: Positive,
     },
     /// Pareto.
     Pareto {
         /// Smallest value.
-        min: Positive,
+        min: PositiveQuantity,
         /// Tail index; the mean is infinite up to 1.
         alpha: Positive,
     },
     /// Number of trials up to the first success.
     Geometric {
         /// Mean, at least 1.
-        mean: Positive,
+        mean: PositiveQuantity,
     },
     /// One of the values, equally likely.
     Empirical {
         /// The values.
         #[schemars(length(min = 1, max = 10_000))]
-        values: Vec<NonNegative>,
+        values: Vec<Quantity>,
     },
     /// One of several distributions, by weight.
     Mixture {
@@ -309,7 +309,7 @@ fn policy_schema(entries: Vec<PolicyEntry>) -> Schema {
             "additionalProperties": false,
         }));
     }
-    json_schema!({ "anyOf": branches, "x-shorthand": "type" })
+    json_schema!({ "anyOf": branches, "x-shorthand": "type", "x-listed": "`thermocline policy list`" })
 }
 
 fn param_schema(param: &ParamSpec, source: &str) -> Value {

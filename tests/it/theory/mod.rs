@@ -1,8 +1,24 @@
 //! The simulator against queueing theory: every value of `tests/testdata/theory.csv`.
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the table is for people; the environment chooses its precision; times are shown, never judged"
+)]
 
+mod coverage;
+mod judge;
+mod measure;
+mod observe;
 mod optimum;
+mod plans;
+mod power;
+mod probe;
 mod reference;
 mod simplex;
+mod simulate;
+mod steady;
+mod traffic;
 
 use optimum::Instance;
 use reference::{Case, cases};

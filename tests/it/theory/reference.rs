@@ -38,6 +38,10 @@ impl Params {
         )
     }
 
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
     pub fn word(&self, key: &str) -> &str {
         self.0.get(key).unwrap_or_else(|| panic!("no parameter {key} in {self:?}"))
     }
