@@ -6,6 +6,8 @@ use crate::results::summary::{EndpointSettings, Figures};
 
 /// Warm idle time of flex workers is a finding from this share of the documented bill on.
 pub const WARM_IDLE_SHARE: f64 = 0.4;
+/// A shorter idle timeout is named where it saves at least this share of the bill.
+pub const SAVED_SHARE: f64 = 0.05;
 /// Cold starts are a finding from this share of jobs on.
 pub const COLD_SHARE: f64 = 0.1;
 /// Rounding is a finding from this share of a bill on.
@@ -60,27 +62,34 @@ fn warm_idle(settings: &EndpointSettings, figures: &Figures) -> Option<String> {
     if idle_share < WARM_IDLE_SHARE || bill.by_worker_type.active > 0.0 {
         return None;
     }
-    let timeout = settings.idle_timeout_s?;
-    let shorter = shorter_timeout(timeout, figures)?;
+    let found = format!("{} of the documented bill is warm idle", share(idle_share));
+    let between_jobs = format!(
+        "{found}, most of it between jobs: fewer workers at a time, or a shorter idle timeout, for longer waits and more cold starts."
+    );
+    let Some((timeout, shorter)) = settings.idle_timeout_s.and_then(|timeout| shorter_timeout(timeout, figures)) else {
+        return Some(between_jobs);
+    };
     // Every start that became ready ends with one full idle timeout, whatever the traffic: this much is saved for certain.
     let tails = figures.starts.ready as f64 * (timeout - shorter) * settings.flex_usd_per_s;
-    let saved = part(tails.min(bill.by_phase.warm_idle), bill.total)?;
+    let saved = tails.min(bill.by_phase.warm_idle);
+    let saved_share = part(saved, bill.total)?;
+    if saved_share < SAVED_SHARE {
+        return Some(between_jobs);
+    }
     Some(format!(
-        "{} of the documented bill is warm idle: an idle timeout of {} instead of {} would save {} ({}) or more, for more cold \
-         starts.",
-        share(idle_share),
+        "{found}: an idle timeout of {} instead of {} would save {} ({}) or more, for more cold starts.",
         seconds(shorter),
         seconds(timeout),
-        money(tails.min(bill.by_phase.warm_idle)),
-        share(saved),
+        money(saved),
+        share(saved_share),
     ))
 }
 
 /// Half of it; one second where most starts serve a single job, so that waiting for another one is in vain.
-fn shorter_timeout(timeout: f64, figures: &Figures) -> Option<f64> {
+fn shorter_timeout(timeout: f64, figures: &Figures) -> Option<(f64, f64)> {
     let in_vain = (figures.jobs.completed as f64) < 1.5 * figures.starts.ready as f64;
     let shorter = if in_vain { 1.0 } else { (timeout / 2.0).ceil() };
-    (shorter < timeout && figures.starts.ready > 0).then_some(shorter)
+    (shorter < timeout && figures.starts.ready > 0).then_some((timeout, shorter))
 }
 
 fn cold_starts(settings: &EndpointSettings, figures: &Figures) -> Option<String> {
@@ -262,6 +271,11 @@ mod tests {
             endpoint.figures.jobs.completed = 10;
         };
         one(sparse, &["1 s instead of 60 s"]);
+        let few_starts = |endpoint: &mut EndpointSummary| {
+            idle(0.88)(endpoint);
+            endpoint.figures.starts.ready = 1;
+        };
+        one(few_starts, &["most of it between jobs"]);
     }
 
     #[test]

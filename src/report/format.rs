@@ -57,7 +57,7 @@ pub fn count(value: u64) -> String {
 
 /// A mean of something counted: `0`, `0.25`, `12.3`, `1,234`.
 pub fn mean(value: f64) -> String {
-    if value == 0.0 { "0".to_owned() } else { grouped(&digits(value)) }
+    if value == 0.0 { "0".to_owned() } else { digits(value) }
 }
 
 /// Three digits, no more than two behind the point, no zeros at the end.

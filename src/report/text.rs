@@ -11,6 +11,9 @@ use crate::results::summary::{EndpointSummary, Figures, Quantiles};
 /// Endpoints that are shown one by one; with more, the dearest of them.
 const ENDPOINTS_MAX: usize = 20;
 
+/// Causes of starts that are shown.
+const CAUSES_MAX: usize = 6;
+
 /// Columns below which the report is not made any narrower.
 const WIDTH_MIN: usize = 80;
 
@@ -23,6 +26,9 @@ pub fn text(summary: &Summary, width: u16) -> String {
     report += &section("Waiting and responding", lengths(&rows), width);
     report += &section("Workers", workers(&rows), width);
     report += &section("Bill", bill(summary), width);
+    if summary.total.starts.asked > 0 {
+        report += &section("Who asked for starts, and what those workers cost (documented)", causes(summary), width);
+    }
     if summary.endpoints.len() > 1 {
         report += &section("Bill by endpoint", bill_by_endpoint(&rows), width);
     }
@@ -149,6 +155,20 @@ fn bill(summary: &Summary) -> Vec<Vec<String>> {
     table
 }
 
+/// The dearest causes of starts.
+fn causes(summary: &Summary) -> Vec<Vec<String>> {
+    let bill = &summary.total.cost_usd.documented;
+    let mut causes: Vec<_> = bill.by_cause.iter().collect();
+    causes.sort_by(|a, b| b.1.total_usd.total_cmp(&a.1.total_usd));
+    causes.truncate(CAUSES_MAX);
+    let mut table = vec![["cause", "starts", "starting", "in all", ""].map(str::to_owned).to_vec()];
+    for (cause, cost) in causes {
+        let part = if bill.total > 0.0 { share(cost.total_usd / bill.total) } else { String::new() };
+        table.push(vec![cause.clone(), count(cost.starts), money(cost.start_usd), money(cost.total_usd), part]);
+    }
+    table
+}
+
 fn bill_by_endpoint(rows: &[(&str, &Figures)]) -> Vec<Vec<String>> {
     let head = ["endpoint", "seed", "documented", "start", "work", "warm idle", "drain", "rounding"];
     let mut table = vec![head.map(str::to_owned).to_vec()];
@@ -204,22 +224,39 @@ fn remarks(summary: &Summary, width: usize) -> String {
 /// A list item, broken between words.
 fn wrapped(text: &str, width: usize) -> String {
     let mut lines = vec![" -".to_owned()];
-    for word in text.split(' ') {
+    for word in words_of(text) {
         let line = lines.last_mut().expect("there is a first line");
         if line.chars().count() + 1 + word.chars().count() > width && line.chars().count() > 3 {
             lines.push(format!("   {word}"));
         } else {
             line.push(' ');
-            line.push_str(word);
+            line.push_str(&word);
         }
     }
     lines.join("\n") + "\n"
 }
 
+/// The words of a text; a number and its unit are one.
+fn words_of(text: &str) -> Vec<String> {
+    const UNITS: [&str; 7] = ["s", "ms", "µs", "min", "h", "d", "%"];
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let bare = word.trim_matches(|c: char| !c.is_alphabetic() && c != '%');
+        match words.last_mut() {
+            Some(number) if UNITS.contains(&bare) && number.ends_with(|c: char| c.is_ascii_digit()) => {
+                number.push(' ');
+                number.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::summary::EndpointSettings;
+    use crate::results::summary::{CauseCost, EndpointSettings};
 
     fn endpoint(name: &str, cost: f64) -> EndpointSummary {
         let mut endpoint = EndpointSummary { name: name.to_owned(), ..EndpointSummary::default() };
@@ -236,6 +273,8 @@ mod tests {
         figures.workers.all.max = 40;
         let bill = &mut figures.cost_usd.documented;
         (bill.total, bill.by_phase.warm_idle) = (cost, cost * 0.88);
+        let caused = CauseCost { starts: 1_200, start_usd: cost * 0.1, total_usd: cost };
+        bill.by_cause.insert("queue_delay".to_owned(), caused);
         figures.cost_usd.seed.total = cost * 0.12;
         endpoint
     }
@@ -269,7 +308,16 @@ mod tests {
         for width in [80, 120] {
             let report = text(&summary(vec![endpoint("llm", 1_234.56)]), width);
             assert_fits(&report, usize::from(width));
-            for words in ["seed *", "documented", "$1,234.56", "88.0 %", "1,234,567", "412 ms", "Transcript 35b9a4e2"] {
+            for words in [
+                "queue_delay",
+                "seed *",
+                "documented",
+                "$1,234.56",
+                "88.0 %",
+                "1,234,567",
+                "412 ms",
+                "Transcript 35b9a4e2",
+            ] {
                 assert!(report.contains(words), "`{words}` is not in:\n{report}");
             }
             assert!(!report.contains("Bill by endpoint"));
@@ -293,7 +341,8 @@ mod tests {
 
     #[test]
     fn a_run_without_anything_is_reported_too() {
-        let report = text(&Summary { complete: true, ..Summary::default() }, 80);
+        let summary = Summary { complete: true, transcript_hash: "0".to_owned(), ..Summary::default() };
+        let report = text(&summary, 80);
         assert_fits(&report, 80);
         assert!(report.contains('–'), "{report}");
     }
@@ -301,5 +350,6 @@ mod tests {
     #[test]
     fn long_remarks_are_broken_between_words() {
         assert_eq!(wrapped("one two three four", 12), " - one two\n   three\n   four\n");
+        assert_eq!(wrapped("a whole 12.5 min long", 14), " - a whole\n   12.5 min\n   long\n");
     }
 }
