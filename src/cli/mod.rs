@@ -16,7 +16,9 @@ mod man;
 pub mod output;
 mod policy;
 mod progress;
+mod run;
 mod schema;
+mod trace;
 mod validate;
 
 use std::ffi::OsString;
@@ -26,7 +28,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::experiment::RunError;
 use crate::policy::ParamError;
+use crate::results::OutputError;
 use crate::scenario::Problems;
 use crate::sim::SimError;
 
@@ -93,6 +97,16 @@ impl From<SimError> for Failure {
     }
 }
 
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        match error {
+            RunError::Sim(error) => error.into(),
+            RunError::Output(error @ OutputError::Exists { .. }) => Failure::input(error),
+            RunError::Output(error) => Failure::other(error),
+        }
+    }
+}
+
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Failure {
         Failure::input(problems)
@@ -116,6 +130,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Simulate application files and print what came out
+    Run(run::RunArgs),
     /// Check application files: every mistake with its place and a fix
     Validate(validate::ValidateArgs),
     /// Print every setting of an application file with its source
@@ -126,6 +142,8 @@ enum Verb {
     Policy(policy::PolicyArgs),
     /// Tell why a worker, a job or an endpoint did what it did
     Explain(explain::ExplainArgs),
+    /// Look at a trace of requests, or import a public one
+    Trace(trace::TraceArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -135,11 +153,13 @@ enum Verb {
 impl Verb {
     fn run(&self) -> Result<(), Failure> {
         match self {
+            Verb::Run(args) => run::run(args),
             Verb::Validate(args) => validate::run(args),
             Verb::Config(args) => config::run(args),
             Verb::Schema(args) => schema::run(args),
             Verb::Policy(args) => policy::run(args),
             Verb::Explain(args) => explain::run(args),
+            Verb::Trace(args) => trace::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }

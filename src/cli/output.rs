@@ -25,6 +25,13 @@ pub fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// Writes a line to stderr if a person is likely to read it there: for what differs from run to run.
+pub fn remark(line: &str) {
+    if io::stderr().is_terminal() {
+        note(line);
+    }
+}
+
 /// Columns that an answer may fill: the terminal's, or 100 when stdout is a file or a pipe (the same on every machine).
 pub fn width() -> u16 {
     if !io::stdout().is_terminal() {

@@ -118,6 +118,7 @@ fn buckets_per_endpoint(endpoints: usize) -> usize {
 }
 
 type Named<T> = Option<(T, String)>;
+type Transcripts = (Named<TextTranscript<Writer>>, Named<JsonTranscript<Writer>>);
 type Writer = BufWriter<File>;
 
 fn transcripts(
@@ -125,7 +126,7 @@ fn transcripts(
     options: &RunOptions,
     output: &OutputOptions,
     directory: &mut Directory,
-) -> Result<(Named<TextTranscript<Writer>>, Named<JsonTranscript<Writer>>), OutputError> {
+) -> Result<Transcripts, OutputError> {
     match output.transcript {
         None => Ok((None, None)),
         Some(TranscriptForm::Text) => {

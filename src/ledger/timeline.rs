@@ -8,7 +8,7 @@
 use super::billing::{Situation, billed};
 use super::meter::{Meter, Rounding};
 use super::{enabled_as_active, price_of_worker};
-use crate::policy::Phase;
+use crate::scheduler::Phase;
 use crate::scheduler::watch::{LiveJob, Member, Watcher};
 use crate::scheduler::{
     EndpointSpec, FinishCause, GpuClass, GpuClassId, HostSpec, JobOutcome, PublicState, RequeueCause,

@@ -119,6 +119,8 @@ impl Scheduler {
         let limit = self.endpoints[endpoint.index()].spec.init_timeout;
         self.set_phase_for(id, Phase::Starting, cause, limit);
         self.emit(Command::StartWorker { worker: id, epoch, endpoint, host, version, resume });
+        // A restart (refresh, backoff) may come when nothing else keeps the policy's tick going.
+        self.start_ticking(endpoint);
     }
 
     pub(super) fn worker_ready(&mut self, id: WorkerId, epoch: u32) {

@@ -2,8 +2,9 @@
 //!
 //! Arrivals end at the plan's duration, after its number of jobs, or with its traces. Then the run *drains*: until every job has
 //! its outcome, every action is done, nobody is stopping, and no worker is up that still waits for its idle timeout (active
-//! workers, and workers whose keep-alive is endless, wait for nothing). The run never ends before the plan's duration, nor goes
-//! on beyond its drain limit. Where a queue can never empty it ends by itself and names the cause.
+//! workers, and workers whose keep-alive is endless, wait for nothing). Workers that a policy keeps up for its own reasons are
+//! waited for until two hours (or twice the longest idle timeout) after the last job. The run never ends before the plan's
+//! duration, nor goes on beyond its drain limit. Where a queue can never empty it ends by itself and names the cause.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ use crate::units::{EndpointId, Span, Time};
 /// Jobs wait and none got on for this long: longer than any backoff series, time to live or execution timeout (7 days).
 const STUCK_AFTER: Span = Span::from_whole_secs(8 * 24 * 3_600);
 
-/// No jobs, and no worker went down for this long though some are up: longer than the longest idle timeout of the platform.
+/// No jobs for this long, though workers are up: longer than the longest start and idle timeout of the platform (420 s, 3,600 s).
 const QUIET_AFTER: Span = Span::from_whole_secs(2 * 3_600);
 
 /// Why a run ended.
@@ -73,12 +74,12 @@ impl Ending {
     pub fn new(plan: &Plan) -> Ending {
         // Keep-alive parameters are mostly seconds; one that is not only makes the wait longer.
         let longest = plan.endpoints.iter().flat_map(|endpoint| {
-            endpoint.spec.policies.keep_alive.params.iter().filter_map(|(_, value)| match value {
+            endpoint.spec.policies.keep_alive.params.values().filter_map(|value| match value {
                 ParamValue::Number(seconds) => Some(Span::from_secs(*seconds)),
                 _ => None,
             })
         });
-        let quiet = longest.fold(QUIET_AFTER, |quiet, span| quiet.max(span + Span::SECOND));
+        let quiet = longest.fold(QUIET_AFTER, |quiet, span| quiet.max(span + span));
         Ending { duration: plan.duration.map(|duration| Time::ZERO + duration), drain: plan.drain, quiet }
     }
 

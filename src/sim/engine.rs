@@ -135,6 +135,7 @@ impl Simulation {
     ) -> Result<RunEnd, SimError> {
         self.deploy(recorder);
         let mut instant_began = self.events;
+        let mut next_report = PROGRESS_INTERVAL;
         loop {
             let (at, source) = self.next();
             if at > self.now {
@@ -149,7 +150,8 @@ impl Simulation {
                 return Err(SimError::TimeStandsStill { at });
             }
             self.step(source, recorder)?;
-            if self.events % PROGRESS_INTERVAL == 0 {
+            if self.events >= next_report {
+                next_report = self.events + PROGRESS_INTERVAL;
                 progress(&self.progress());
             }
         }
@@ -158,6 +160,11 @@ impl Simulation {
     /// The scheduler, to be asked about what is left at the end.
     pub fn scheduler(&self) -> &Scheduler {
         &self.scheduler
+    }
+
+    #[cfg(test)]
+    pub(super) fn world(&self) -> &World {
+        &self.world
     }
 
     /// Hosts join and endpoints are created. What has been deployed long ago is in place before the first request.

@@ -69,6 +69,12 @@ impl Jobs {
         (self.table.len() - self.free.len()) as u64
     }
 
+    /// Places in the table, taken or free.
+    #[cfg(test)]
+    pub fn places(&self) -> usize {
+        self.table.len()
+    }
+
     /// Jobs ever submitted.
     #[inline]
     pub fn submitted(&self) -> u64 {

@@ -157,7 +157,6 @@ impl World {
         worker.turn(State::Ready);
         let (id, epoch, host, start, at) = (worker.id, worker.epoch, worker.host, worker.start, worker.at());
         self.starting -= 1;
-        self.progress = now;
         let endpoint = &self.endpoints[worker.endpoint as usize];
         if let Some(uptime) = &endpoint.releases[worker.release as usize].uptime {
             let span = uptime.span(&mut self.streams.at(Purpose::Uptime, u64::from(host), start));
@@ -265,7 +264,6 @@ impl World {
             return;
         }
         self.vanish(now, slot);
-        self.progress = now;
         let worker = &mut self.workers[slot];
         let (id, epoch, frozen) = (worker.id, worker.epoch, worker.freezes);
         worker.freezes = false;

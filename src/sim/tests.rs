@@ -2,6 +2,7 @@
 
 mod clean;
 mod swarm;
+mod world;
 
 use std::collections::BTreeMap;
 

@@ -50,7 +50,7 @@ pub(super) struct World {
     pub stopping: u32,
     /// Outputs on their way to another endpoint.
     pub feeding: u32,
-    /// Last moment at which a job or a worker got on: an arrival, a hand-out, an outcome, a worker ready or stopped.
+    /// Last moment at which a job got on: an arrival, a hand-out, an outcome.
     pub progress: Time,
 }
 

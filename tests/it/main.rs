@@ -1,5 +1,7 @@
 //! The integration tests, in one binary: linking is most of the time that a test binary costs.
 
+mod cli;
+mod golden;
 mod scenario;
 mod theory;
 mod tidy;

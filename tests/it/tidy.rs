@@ -39,9 +39,12 @@ const IMPURE: &[(&str, &[&str])] = &[
     ("from_entropy", &[]),
     ("from_os_rng", &[]),
     ("clippy::disallowed", &[]),
+    ("stdin", &[]),
+    ("stdout", &[]),
+    ("stderr", &[]),
     // Traces are read as a stream, files of results are written where their shape is defined.
     ("std::fs", &["workload", "results"]),
-    ("std::io", &["workload", "results"]),
+    ("File", &["workload", "results"]),
 ];
 
 const PURE: [&str; 8] = ["units", "policy", "scheduler", "workload", "sim", "ledger", "metrics", "results"];

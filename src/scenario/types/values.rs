@@ -309,7 +309,7 @@ fn policy_schema(entries: Vec<PolicyEntry>) -> Schema {
             "additionalProperties": false,
         }));
     }
-    json_schema!({ "anyOf": branches, "x-shorthand": "type" })
+    json_schema!({ "anyOf": branches, "x-shorthand": "type", "x-listed": "`thermocline policy list`" })
 }
 
 fn param_schema(param: &ParamSpec, source: &str) -> Value {

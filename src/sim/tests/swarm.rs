@@ -57,7 +57,7 @@ impl Swarm {
     }
 
     fn host(&mut self, number: usize) -> HostPlan {
-        let tenants = self.on().then(|| TenantPlan {
+        let tenants = self.on().then_some(TenantPlan {
             away: Distribution::Exponential { mean: 120.0 },
             stay: Distribution::Exponential { mean: 60.0 },
             gpus: Distribution::Uniform { min: 1.0, max: 3.0 },
@@ -239,7 +239,9 @@ fn whatever_happens_every_job_gets_one_outcome_and_everything_comes_to_rest() {
         let (end, transcript) = run(&plan);
         check_jobs(&transcript, &end, seed);
         assert_eq!(end.unfinished, 0, "seed {seed}: {end}");
-        assert!(end.now < Time::from_secs(14_400.0), "seed {seed}: {end}");
-        assert!(!matches!(end.reason, EndReason::JobsWaiting { .. }), "seed {seed}: {end}");
+        // Only a fixed number of workers stays up when nobody needs them.
+        let fixed = plan.endpoints.iter().any(|endpoint| endpoint.spec.policies.scaling.name == "fixed");
+        let stays = matches!(end.reason, EndReason::WorkersStayUp { .. });
+        assert!(end.reason == EndReason::Finished || (fixed && stays), "seed {seed}: {end}");
     }
 }
