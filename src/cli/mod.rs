@@ -30,6 +30,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::experiment::RunError;
 use crate::policy::ParamError;
+use crate::results::OutputError;
 use crate::scenario::Problems;
 use crate::sim::SimError;
 
@@ -100,6 +101,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
         match error {
             RunError::Sim(error) => error.into(),
+            RunError::Output(error @ OutputError::Exists { .. }) => Failure::input(error),
             RunError::Output(error) => Failure::other(error),
         }
     }

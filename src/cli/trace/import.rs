@@ -163,6 +163,7 @@ impl Drop for Draft {
 
 /// What is written, compressed or not.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one per import")]
 enum Written {
     Plain(BufWriter<File>),
     Gzip(Box<GzEncoder<BufWriter<File>>>),
