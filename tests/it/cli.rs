@@ -63,7 +63,7 @@ fn the_quick_start_answers_on_stdout_and_is_quiet_on_stderr() {
     let output = thermocline(&["run", QUICKSTART]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let report = text(&output.stdout);
-    for word in ["wait", "p95", "cost", "seed", "documented", "transcript"] {
+    for word in ["wait", "p95", "Bill", "seed", "documented", "Transcript"] {
         assert!(report.contains(word), "no {word} in the report:\n{report}");
     }
     assert!(!report.contains('\u{1b}'), "control sequences although stdout is a pipe");
