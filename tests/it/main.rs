@@ -1,3 +1,5 @@
 //! The integration tests, in one binary: linking is most of the time that a test binary costs.
 
+mod checker;
+mod support;
 mod theory;

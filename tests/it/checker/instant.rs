@@ -1,0 +1,163 @@
+//! What must hold when time moves on: nothing that could happen at that instant is left undone.
+
+use thermocline::scheduler::{Binding, EndpointSpec, Phase, PickUp, TtlRunning, WorkerKind};
+use thermocline::units::{EndpointId, JobId, Span, Time, WorkerId};
+
+use super::model::{EndpointNow, JobNow, JobPlace, WorkerNow};
+use super::{Checker, about};
+
+impl Checker {
+    pub(super) fn end_instant(&mut self) {
+        let jobs: Vec<(JobId, JobNow)> = self.model.jobs.iter().map(|(id, job)| (*id, job.clone())).collect();
+        for (id, job) in jobs {
+            self.job_in_time(id, &job);
+        }
+        let workers: Vec<(WorkerId, WorkerNow)> = self.model.workers.iter().map(|(id, w)| (*id, w.clone())).collect();
+        for (id, worker) in &workers {
+            self.worker_in_time(*id, worker);
+        }
+        for (id, worker) in &workers {
+            self.no_room_for_throttled(*id, worker, &workers);
+        }
+        for endpoint in 0..self.model.endpoints.len() {
+            let id = EndpointId(endpoint as u32);
+            self.work_conserved(id);
+            self.active_kept(id);
+        }
+    }
+
+    /// Rule 22.
+    fn job_in_time(&mut self, id: JobId, job: &JobNow) {
+        let now = self.model.now;
+        let spec = &self.model.endpoints[job.endpoint.index()].spec;
+        let ttl_over = job.expires <= now && job.expires != Time::MAX;
+        match job.place {
+            JobPlace::Queued if ttl_over => {
+                self.broken(22, about!(id), format!("{id} still waits at {now} s, its TTL ended at {} s", job.expires));
+            }
+            JobPlace::Held { .. } if ttl_over && spec.ttl_running == TtlRunning::TimedOut => {
+                self.broken(22, about!(id), format!("{id} still runs at {now} s, its TTL ended at {} s", job.expires));
+            }
+            JobPlace::Held { since, .. } => {
+                let longest = match job.timeouts {
+                    (Some(one), Some(other)) => Some(one.max(other)),
+                    _ => None,
+                };
+                if longest.is_some_and(|longest| since + longest <= now) {
+                    self.broken(22, about!(id), format!("{id} still runs at {now} s, since {since} s, {longest:?}"));
+                }
+            }
+            JobPlace::Queued => {}
+        }
+    }
+
+    fn worker_in_time(&mut self, id: WorkerId, worker: &WorkerNow) {
+        let now = self.model.now;
+        let endpoint = self.model.endpoints[worker.endpoint.index()].clone();
+        let spec = &endpoint.spec;
+        if worker.is(Phase::Unhealthy) && worker.retry_at.is_some_and(|at| at <= now) {
+            self.broken(18, about!(id), format!("{id} is unhealthy at {now} s, its backoff ended: {:?}", worker.retry_at));
+        }
+        if worker.is(Phase::Starting) && worker.since + spec.init_timeout <= now && !unbounded(spec.init_timeout) {
+            self.broken(22, about!(id), format!("{id} starts since {} s, longer than its init timeout", worker.since));
+        }
+        if worker.is(Phase::Draining) && worker.in_hand() == 0 {
+            self.broken(40, about!(id), format!("{id} drains with nothing in hand"));
+        }
+        let ignored = worker.stopping.iter().find(|(_, (_, since))| *since + spec.stop_job_grace <= now);
+        if let Some((job, (_, since))) = ignored {
+            self.broken(40, about!(id, job), format!("{id} ignores since {since} s that {job} has ended"));
+        }
+        if let Some(lease) = spec.lease
+            && !worker.jobs.is_empty()
+            && worker.last_heard + lease <= now
+        {
+            self.broken(33, about!(id), format!("{id} holds {:?} and was last heard at {} s", worker.jobs, worker.last_heard));
+        }
+        if let Some(longest) = longest_timeout(&endpoint)
+            && self.idles(id, worker, &endpoint)
+            && worker.idle_since.max(endpoint.changed) + longest < now
+        {
+            self.broken(9, about!(id), format!("{id} is idle since {} s, its timeout is {longest}", worker.idle_since));
+        }
+    }
+
+    /// The worker's idle timer runs and nothing keeps it.
+    fn idles(&self, _: WorkerId, worker: &WorkerNow, endpoint: &EndpointNow) -> bool {
+        worker.is(Phase::Ready)
+            && worker.in_hand() == 0
+            && worker.kind != WorkerKind::Active
+            && !worker.outdated
+            && endpoint.spec.binding == Binding::Late
+            && matches!(endpoint.spec.policies.scaling.name.as_str(), "queue_delay" | "per_job")
+            && self.model.queue(worker.endpoint).next().is_none()
+    }
+
+    /// Rule 26: the first of those who wait for a host's GPUs must not fit.
+    fn no_room_for_throttled(&mut self, id: WorkerId, worker: &WorkerNow, all: &[(WorkerId, WorkerNow)]) {
+        let Some(host_id) = worker.host.filter(|_| worker.is(Phase::Throttled)) else { return };
+        let waits = |other: &WorkerNow| other.is(Phase::Throttled) && other.host == Some(host_id);
+        let first = all.iter().filter(|(_, other)| waits(other)).all(|(_, other)| worker.since <= other.since);
+        let tie = all.iter().filter(|(_, other)| waits(other) && other.since == worker.since).count() > 1;
+        let wanted = self.model.release_of(worker).map_or(0, |spec| spec.gpus_per_worker);
+        let free = self.model.host(host_id).map_or(0, |host| host.gpus.saturating_sub(self.model.gpus_held(host_id)));
+        if first && !tie && wanted <= free {
+            self.broken(26, about!(id), format!("{id} is throttled on {host_id}, where {free} GPUs are free"));
+        }
+    }
+
+    /// Rule 15.
+    fn work_conserved(&mut self, id: EndpointId) {
+        let endpoint = self.model.endpoints[id.index()].clone();
+        if endpoint.spec.binding == Binding::Early || endpoint.deleted {
+            return;
+        }
+        let current_up = self.model.workers_of(id).any(|(_, worker)| !worker.outdated && worker.is(Phase::Ready));
+        let idle: Vec<WorkerId> = self
+            .model
+            .workers_of(id)
+            .filter(|(_, worker)| takes(worker, &endpoint.spec) && (!worker.outdated || !current_up))
+            .map(|(id, _)| *id)
+            .collect();
+        let stuck = self.model.queue(id).find_map(|(job, waiting)| {
+            let worker = idle.iter().find(|worker| waiting.avoid != Some(**worker))?;
+            Some((*job, *worker))
+        });
+        if let Some((job, worker)) = stuck {
+            self.broken(15, about!(job, worker), format!("{job} waits although {worker} could take it"));
+        }
+    }
+
+    /// Rule 8: as many workers as are always on exist and are not asleep.
+    fn active_kept(&mut self, id: EndpointId) {
+        let endpoint = &self.model.endpoints[id.index()];
+        let floor = endpoint.active;
+        let awake = self
+            .model
+            .workers_of(id)
+            .filter(|(_, worker)| !matches!(worker.phase, Some(Phase::Asleep | Phase::Frozen)))
+            .count() as u32;
+        if awake < floor {
+            self.broken(8, about!(id), format!("{awake} workers of {id} are awake, {floor} are always on"));
+        }
+    }
+}
+
+/// The worker would take a job at once.
+fn takes(worker: &WorkerNow, spec: &EndpointSpec) -> bool {
+    worker.is(Phase::Ready)
+        && !worker.refresh
+        && worker.in_hand() < spec.concurrency
+        && (spec.pick_up == PickUp::Push || worker.open > 0)
+}
+
+/// The longest idle timeout that may apply; `None` when it is not known or there is none.
+fn longest_timeout(endpoint: &EndpointNow) -> Option<Span> {
+    EndpointNow::fixed_idle_timeout(&endpoint.spec)?;
+    let timeouts: Option<Vec<Span>> = endpoint.idle_timeouts.iter().copied().collect();
+    timeouts?.into_iter().max()
+}
+
+fn unbounded(span: Span) -> bool {
+    span == Span::MAX
+}

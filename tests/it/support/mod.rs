@@ -1,0 +1,4 @@
+//! What several integration tests share: scripts, and a small world that answers the scheduler.
+
+pub mod script;
+pub mod world;
