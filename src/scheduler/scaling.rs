@@ -1,0 +1,333 @@
+//! How many workers: asks the policy, clamps its answer, wakes the best slots or lets workers go.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::endpoint::Absent;
+use super::job::{Jobs, Queue};
+use super::slab::Slab;
+use super::worker::{AfterStop, Class, Worker};
+use super::{Command, ExtraMode, Phase, ScaleReason, Scheduler, Slots, StopMode, WorkerKind, WorkerReason};
+use crate::policy::{Advice, Details, Observation, Surplus, Trigger, WorkerView};
+use crate::units::{EndpointId, JobId, Span, Time, UsdPerSecond, WorkerId};
+
+struct Rows<'a> {
+    now: Time,
+    queue: &'a Queue,
+    jobs: &'a Jobs,
+    ids: &'a [WorkerId],
+    workers: &'a Slab<Worker>,
+    price: UsdPerSecond,
+}
+
+impl Details for Rows<'_> {
+    fn waiting_longer_than(&self, span: Span) -> u32 {
+        self.queue.submitted_before(Time(self.now.0.saturating_sub(span.0)), self.jobs)
+    }
+
+    fn workers(&self) -> Vec<WorkerView> {
+        self.ids.iter().filter_map(|id| self.workers.get(id.0)).map(|worker| worker.view(self.price)).collect()
+    }
+}
+
+impl Scheduler {
+    /// Asks the endpoint's policy and acts on the answer. Gives the first worker that was started for it.
+    pub(super) fn ask_policy(&mut self, endpoint: EndpointId, trigger: Trigger) -> Option<WorkerId> {
+        let now = self.now;
+        let entry = &mut self.endpoints[endpoint.index()];
+        if entry.max == 0 || entry.deleted {
+            return None;
+        }
+        let mut policy = std::mem::replace(&mut entry.policies.scaling, Box::new(Absent));
+        let entry = &self.endpoints[endpoint.index()];
+        let tally = &entry.tally;
+        let oldest = entry.queue.iter(&self.jobs).next();
+        let rows = Rows {
+            now,
+            queue: &entry.queue,
+            jobs: &self.jobs,
+            ids: &entry.workers,
+            workers: &self.workers,
+            price: entry.flex_price,
+        };
+        let seen = Observation {
+            now,
+            trigger,
+            queued: entry.queue.len() + entry.bound,
+            queued_low: entry.queue_low.len(),
+            in_progress: entry.in_progress,
+            oldest_wait: oldest.map(|job| now.since(job.submitted)),
+            arrived: entry.arrived,
+            ended: entry.ended,
+            service_total: entry.service_total,
+            idle: tally.get(Class::Idle),
+            busy: tally.get(Class::Busy),
+            starting: tally.get(Class::Coming),
+            throttled: tally.get(Class::Throttled),
+            unhealthy: tally.get(Class::Unhealthy),
+            asleep: tally.get(Class::Asleep),
+            last_start: entry.last_start,
+            active: entry.active,
+            max: entry.max,
+            extra: entry.spec.extra,
+            concurrency: entry.spec.concurrency,
+            flex_price: entry.flex_price,
+            active_price: entry.active_price,
+            details: &rows,
+        };
+        // A policy that panics must not take the endpoint down: it is as if it had said "as many as there are".
+        let advice = catch_unwind(AssertUnwindSafe(|| policy.advise(&seen)));
+        let trigger_job = oldest.map(|job| job.id);
+        self.endpoints[endpoint.index()].policies.scaling = policy;
+        match advice {
+            Ok(advice) => self.follow(endpoint, advice, trigger_job),
+            Err(_) => {
+                let count = self.endpoints[endpoint.index()].tally.up_or_coming();
+                let reason = ScaleReason::PolicyFault;
+                self.emit(Command::ScaleDecided { endpoint, from: count, to: count, reason, trigger: trigger_job });
+                None
+            }
+        }
+    }
+
+    fn follow(&mut self, endpoint: EndpointId, advice: Advice, trigger: Option<JobId>) -> Option<WorkerId> {
+        let now = self.now;
+        let entry = &mut self.endpoints[endpoint.index()];
+        if let Some(span) = advice.ask_again {
+            entry.next_ask = now + span.max(Span(1));
+            self.endpoint_deadlines.arm(endpoint.index(), entry.next_ask);
+        }
+        let count = entry.tally.up_or_coming();
+        let burst = if entry.spec.extra_mode == ExtraMode::Burst { entry.spec.extra } else { 0 };
+        let wanted = advice.workers.clamp(entry.active.min(entry.max), entry.max + burst);
+        if wanted > count {
+            let reason = if advice.workers < wanted { ScaleReason::ActiveFloor } else { advice.reason };
+            return self.scale_up(endpoint, wanted - count, reason, trigger);
+        }
+        let too_many = count - wanted;
+        if too_many > 0 && advice.surplus != Surplus::KeepAlive {
+            self.scale_down(endpoint, too_many, advice, trigger);
+        }
+        None
+    }
+
+    /// Starts up to `more` workers: sleeping slots first, then new ones up to max, then extra ones.
+    pub(super) fn scale_up(
+        &mut self,
+        endpoint: EndpointId,
+        more: u32,
+        reason: ScaleReason,
+        trigger: Option<JobId>,
+    ) -> Option<WorkerId> {
+        let mut wake = self.wakeable(endpoint);
+        wake.truncate(more as usize);
+        let entry = &self.endpoints[endpoint.index()];
+        let left = more - wake.len() as u32;
+        let room = (entry.max).saturating_sub(entry.regular_workers() + entry.gave_up);
+        let new = if entry.spec.slots == Slots::OnDemand { left.min(room) } else { 0 };
+        let extra = left - new;
+        let extra = extra.min(self.extra_allowed(endpoint, entry.tally.up_or_coming() + more));
+        let extra_hosts = self.hosts_for_extra(endpoint, extra);
+        let from = self.endpoints[endpoint.index()].tally.up_or_coming();
+        let to = from + wake.len() as u32 + new + extra_hosts.len() as u32;
+        if to == from {
+            return None;
+        }
+        self.emit(Command::ScaleDecided { endpoint, from, to, reason, trigger });
+        let cause = if reason == ScaleReason::ActiveFloor { WorkerReason::ActiveFloor } else { WorkerReason::ScaleUp };
+        let mut first = None;
+        for id in wake {
+            self.wake(id, cause);
+            first = first.or(Some(id));
+        }
+        for _ in 0..new {
+            let id = self.create_slot(endpoint, true, cause);
+            first = first.or(Some(id));
+        }
+        for host in extra_hosts {
+            let id = self.create_extra(endpoint, host);
+            first = first.or(Some(id));
+        }
+        first.filter(|id| self.workers.get(id.0).is_some())
+    }
+
+    /// Extra workers that may serve now: as many as demand exceeds max, and one for each regular worker that is throttled or
+    /// unhealthy (contract §2.1).
+    fn extra_allowed(&self, endpoint: EndpointId, wanted: u32) -> u32 {
+        let entry = &self.endpoints[endpoint.index()];
+        let stuck = entry.tally.get(Class::Throttled) + entry.tally.get(Class::Unhealthy);
+        match entry.spec.extra_mode {
+            ExtraMode::Burst => wanted.saturating_sub(entry.max) + stuck,
+            ExtraMode::ReplaceThrottled => stuck,
+            ExtraMode::PrecacheOnly => 0,
+        }
+    }
+
+    /// Slots that could be started, best first: on a host with room before one without, frozen before asleep before still
+    /// fetching, current release before outdated, active before flex, last used first.
+    fn wakeable(&self, endpoint: EndpointId) -> Vec<WorkerId> {
+        let entry = &self.endpoints[endpoint.index()];
+        // Rooms on a host are given out in order, so that a burst does not crowd one host while another has room.
+        let mut taken: Vec<(usize, u32)> = Vec::new();
+        let mut ranked: Vec<_> = entry
+            .workers
+            .iter()
+            .map(|id| self.worker(*id))
+            .filter(|worker| !worker.wanted && worker.kind != WorkerKind::Extra)
+            .filter_map(|worker| {
+                let rank = match worker.phase {
+                    Phase::Frozen => 0,
+                    Phase::Asleep => 1,
+                    Phase::Pulling => 2,
+                    Phase::Placing => 3,
+                    _ => return None,
+                };
+                Some((worker.outdated, rank, worker.kind, std::cmp::Reverse(worker.last_used), worker))
+            })
+            .collect();
+        ranked.sort_by(|a, b| (a.0, a.1, a.2, a.3, a.4.id).cmp(&(b.0, b.1, b.2, b.3, b.4.id)));
+        let mut with_room = Vec::new();
+        let mut without = Vec::new();
+        for (_, _, _, _, worker) in ranked {
+            let Some(host) = worker.host else {
+                without.push(worker.id);
+                continue;
+            };
+            let place = match taken.iter().position(|(host_index, _)| *host_index == host.index()) {
+                Some(place) => place,
+                None => {
+                    taken.push((host.index(), 0));
+                    taken.len() - 1
+                }
+            };
+            if taken[place].1 + worker.gpus <= self.hosts[host.index()].free_gpus() {
+                taken[place].1 += worker.gpus;
+                with_room.push(worker.id);
+            } else {
+                without.push(worker.id);
+            }
+        }
+        with_room.extend(without);
+        with_room
+    }
+
+    /// Lets workers go: starts first, youngest first; then (if the rule allows) idle ones in the order of [`Self::idle_victims`].
+    fn scale_down(&mut self, endpoint: EndpointId, too_many: u32, advice: Advice, trigger: Option<JobId>) {
+        let mut victims = self.starts_to_cancel(endpoint);
+        victims.truncate(too_many as usize);
+        let starts = victims.len();
+        if advice.surplus == Surplus::StopIdle {
+            victims.extend(self.idle_victims(endpoint).into_iter().take(too_many as usize - starts));
+        }
+        if victims.is_empty() {
+            return;
+        }
+        let from = self.endpoints[endpoint.index()].tally.up_or_coming();
+        let to = from - victims.len() as u32;
+        self.emit(Command::ScaleDecided { endpoint, from, to, reason: advice.reason, trigger });
+        for (at, id) in victims.into_iter().enumerate() {
+            if at < starts {
+                self.put_to_sleep(id, WorkerReason::StartCancelled);
+            } else {
+                self.put_to_sleep(id, WorkerReason::ScaleDown);
+            }
+        }
+    }
+
+    fn starts_to_cancel(&self, endpoint: EndpointId) -> Vec<WorkerId> {
+        let entry = &self.endpoints[endpoint.index()];
+        let mut starts: Vec<&Worker> = entry
+            .workers
+            .iter()
+            .map(|id| self.worker(*id))
+            .filter(|worker| worker.class() == Class::Coming && worker.kind != WorkerKind::Active)
+            .filter(|worker| worker.bound.is_none())
+            .collect();
+        starts.sort_by_key(|worker| (std::cmp::Reverse((worker.started, worker.epoch)), std::cmp::Reverse(worker.id)));
+        starts.into_iter().map(|worker| worker.id).collect()
+    }
+
+    /// Idle workers that may stop: extra, then outdated, then least wanted GPU class, then longest idle, then youngest
+    /// (contract §10). Active ones never.
+    fn idle_victims(&self, endpoint: EndpointId) -> Vec<WorkerId> {
+        let entry = &self.endpoints[endpoint.index()];
+        let class_rank = |worker: &Worker| {
+            let class = worker.host.map(|host| self.hosts[host.index()].spec.gpu_class);
+            entry.spec.gpu_classes.iter().position(|wanted| Some(*wanted) == class).unwrap_or(usize::MAX)
+        };
+        let mut idle: Vec<&Worker> = entry
+            .workers
+            .iter()
+            .map(|id| self.worker(*id))
+            .filter(|worker| worker.class() == Class::Idle && worker.kind != WorkerKind::Active)
+            .collect();
+        idle.sort_by_key(|worker| {
+            let rank = class_rank(worker);
+            (
+                worker.kind != WorkerKind::Extra,
+                !worker.outdated,
+                std::cmp::Reverse(rank),
+                worker.last_used,
+                std::cmp::Reverse(worker.id),
+            )
+        });
+        idle.into_iter().map(|worker| worker.id).collect()
+    }
+
+    /// A worker's idle timeout ended: it goes, unless the endpoint would fall below its active workers.
+    pub(super) fn idle_timeout(&mut self, id: WorkerId) {
+        let worker = self.worker_mut(id);
+        worker.idle_deadline = Time::MAX;
+        let endpoint = worker.endpoint;
+        let idle = worker.class() == Class::Idle;
+        let entry = &self.endpoints[endpoint.index()];
+        if idle && entry.tally.up_or_coming() > entry.active {
+            self.put_to_sleep(id, WorkerReason::IdleTimeout);
+        } else if idle {
+            // Kept up in place of an active worker that is missing; asked again after another timeout.
+            self.start_idle_timer(id);
+        }
+    }
+
+    /// The worker stops (frozen where the endpoint freezes its workers) and stays in its slot.
+    pub(super) fn put_to_sleep(&mut self, id: WorkerId, reason: WorkerReason) {
+        let worker = self.worker(id);
+        let flashboot = self.endpoints[worker.endpoint.index()].spec.flashboot;
+        let freeze = flashboot && worker.phase == Phase::Ready && worker.kind != WorkerKind::Extra;
+        let mode = if freeze { StopMode::Freeze } else { StopMode::Sleep };
+        self.stop(id, mode, AfterStop::Sleep, reason);
+    }
+
+    /// Keeps the active workers up.
+    pub(super) fn hold_active_floor(&mut self, endpoint: EndpointId) {
+        let entry = &self.endpoints[endpoint.index()];
+        if entry.deleted {
+            return;
+        }
+        let floor = entry.active.min(entry.max);
+        let up = entry.tally.up_or_coming() + entry.tally.get(Class::Throttled);
+        if up < floor {
+            self.scale_up(endpoint, floor - up, ScaleReason::ActiveFloor, None);
+        }
+    }
+
+    /// Throttled workers stop waiting for room once no job waits any more.
+    pub(super) fn release_throttled(&mut self, endpoint: EndpointId) {
+        let entry = &self.endpoints[endpoint.index()];
+        if entry.tally.get(Class::Throttled) == 0 || entry.waiting() > 0 {
+            return;
+        }
+        let surplus = (entry.tally.up_or_coming() + entry.tally.get(Class::Throttled)).saturating_sub(entry.active);
+        let mut throttled: Vec<WorkerId> = entry
+            .workers
+            .iter()
+            .map(|id| self.worker(*id))
+            .filter(|worker| worker.phase == Phase::Throttled && worker.kind != WorkerKind::Active)
+            .map(|worker| worker.id)
+            .collect();
+        throttled.reverse();
+        throttled.truncate(surplus as usize);
+        for id in throttled {
+            self.stop(id, StopMode::Sleep, AfterStop::Sleep, WorkerReason::NoDemand);
+        }
+    }
+}
