@@ -3,3 +3,4 @@
 mod checker;
 mod support;
 mod theory;
+mod transcripts;

@@ -77,7 +77,7 @@ impl Checker {
             if needs_image && image.is_none_or(|image| !found.complete.contains(&image)) {
                 self.broken(20, about!(id, host), format!("{id} is {phase:?} on {host} without its image {image:?}"));
             }
-            if phase == Phase::Pulling && image.is_none_or(|image| !found.pulling.contains(&image)) {
+            if phase == Phase::Pulling && image.is_none_or(|image| !found.pulling.contains_key(&image)) {
                 self.broken(20, about!(id, host), format!("{id} waits on {host} for {image:?}, which is not on its way"));
             }
         } else if !matches!(phase, Phase::Placing | Phase::Throttled | Phase::Unhealthy) {

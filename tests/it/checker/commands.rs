@@ -6,7 +6,7 @@ use thermocline::scheduler::{
     Binding, Command, Event, ExitCause, FinishCause, JobOutcome, Phase, PickUp, RejectReason, ReleaseStatus,
     RequeueCause, ScaleReason, StopMode,
 };
-use thermocline::units::{EndpointId, HostId, ImageId, JobId, Time, WorkerId};
+use thermocline::units::{EndpointId, HostId, ImageId, JobId, Span, Time, WorkerId};
 
 use super::events::own;
 use super::model::{JobNow, JobPlace};
@@ -14,6 +14,8 @@ use super::{Checker, about};
 
 /// Hand-outs that may be lost before the job counts as undeliverable.
 const MOST_LOST_TAKES: u32 = 10;
+/// A pull of which nothing was heard for this long may be asked for again.
+const PULL_FORGOTTEN_AFTER: Span = Span::from_whole_secs(600);
 
 impl Checker {
     pub(super) fn judge_command(&mut self, command: &Command) {
@@ -47,20 +49,22 @@ impl Checker {
     }
 
     fn pull(&mut self, host: HostId, image: ImageId) {
+        let now = self.model.now;
         let Some(found) = self.model.host(host).filter(|found| found.up) else {
             return self.broken(27, about!(host), format!("a pull of {image} on {host}, which is lost or unknown"));
         };
-        if found.complete.contains(&image) || found.pulling.contains(&image) {
+        let asked_long_ago = |asked: &Time| now.since(*asked) >= PULL_FORGOTTEN_AFTER;
+        if found.complete.contains(&image) || found.pulling.get(&image).is_some_and(|asked| !asked_long_ago(asked)) {
             return self.broken(20, about!(host), format!("{image} is on {host}, or on its way there, already"));
         }
-        let before: Vec<ImageId> = found.complete.iter().chain(&found.pulling).copied().collect();
+        let before: Vec<ImageId> = found.complete.iter().chain(found.pulling.keys()).copied().collect();
         let used = self.model.disk_bytes(before.iter());
         let with = self.model.disk_bytes(before.iter().chain([&image]));
         if with > found.spec.disk_bytes && with > used {
             let disk = found.spec.disk_bytes;
             self.broken(2, about!(host), format!("with {image} the images on {host} take {with} of {disk} bytes"));
         }
-        self.model.hosts[host.index()].pulling.insert(image);
+        self.model.hosts[host.index()].pulling.insert(image, now);
     }
 
     fn evict(&mut self, host: HostId, image: ImageId) {
@@ -380,14 +384,13 @@ impl Checker {
         let Some(endpoint) = self.model.endpoints.get_mut(id.index()) else {
             return self.broken(16, about!(id), format!("{id} does not exist"));
         };
-        let (known, most, floor) = (endpoint.wanted, endpoint.max + endpoint.spec.extra, endpoint.active);
+        let (most, floor) = (endpoint.max + endpoint.spec.extra, endpoint.active);
         let fixed = endpoint.spec.policies.scaling.name == "fixed";
-        endpoint.wanted = to;
-        if known != from {
-            self.broken(16, about!(id), format!("{id} wants {to} instead of {from}, but it wanted {known}"));
+        if to == from && reason != ScaleReason::PolicyFault {
+            self.broken(16, about!(id), format!("{id} wants {to} instead of {from}"));
         }
-        if to > most || to < floor.min(most) {
-            self.broken(16, about!(id), format!("{id} wants {to}, outside {floor} to {most}"));
+        if (to > from && to > most) || (to < from && to < floor) {
+            self.broken(16, about!(id), format!("{id} wants {to} instead of {from}, outside {floor} to {most}"));
         }
         if let Some(job) = trigger.filter(|job| !self.model.jobs.contains_key(job)) {
             self.broken(16, about!(id, job), format!("{id} scales for {job}, which waits for nothing"));
@@ -408,26 +411,9 @@ impl Checker {
         };
         match status {
             ReleaseStatus::Rolling if version == endpoint.version => {}
-            ReleaseStatus::Rolling if endpoint.rolled_back.contains(&endpoint.version) => {
-                let failed = endpoint.version;
-                let good = (1..failed).rev().find(|older| !endpoint.rolled_back.contains(older)).unwrap_or(1);
-                let mut spec = endpoint.spec.clone();
-                let old = &endpoint.releases[&good];
-                spec.image = old.image;
-                spec.container_digest = old.container_digest;
-                spec.gpu_classes.clone_from(&old.gpu_classes);
-                spec.gpus_per_worker = old.gpus_per_worker;
-                spec.memory_bytes = old.memory_bytes;
-                spec.data_centers.clone_from(&old.data_centers);
-                endpoint.version += 1;
-                endpoint.releases.insert(endpoint.version, spec.clone());
-                endpoint.spec = spec;
-                if version != endpoint.version {
-                    self.broken(11, about!(id), format!("{id} rolls out {version} after giving up {failed}"));
-                }
-            }
             ReleaseStatus::RolledBack if version == endpoint.version => {
                 endpoint.rolled_back.insert(version);
+                endpoint.go_back();
             }
             ReleaseStatus::Complete if version == endpoint.version => {
                 let old: Vec<WorkerId> = self

@@ -40,7 +40,7 @@ impl Checker {
                     gpus: host.gpus,
                     up: true,
                     complete: host.cached.iter().copied().collect(),
-                    pulling: BTreeSet::new(),
+                    pulling: BTreeMap::new(),
                     held_before: 0,
                     spec: (**host).clone(),
                 });
@@ -120,7 +120,6 @@ impl Checker {
             active: spec.active,
             max: spec.max,
             deleted: false,
-            wanted: 0,
             changed: self.model.now,
             last_request: self.model.now,
             count_before: (0, 0),
@@ -137,11 +136,12 @@ impl Checker {
             return Some("no such endpoint");
         };
         let release = new_containers(&found.spec, spec);
+        found.changed = now;
+        found.last_request = now;
         if found.spec == *spec && (found.active, found.max) == (spec.active, spec.max) {
             return Some("the same settings again");
         }
         found.spec = spec.clone();
-        found.changed = now;
         (found.active, found.max) = (spec.active, spec.max);
         if release {
             found.version += 1;
@@ -197,7 +197,7 @@ impl Checker {
         let Some(found) = self.model.hosts.get_mut(host.index()).filter(|found| found.up) else {
             return Some("no such host, or it is lost");
         };
-        if !found.pulling.remove(&image) {
+        if found.pulling.remove(&image).is_none() {
             return Some("no pull of that image is under way");
         }
         if complete {

@@ -128,17 +128,18 @@ impl Checker {
         }
     }
 
-    /// Rule 8: as many workers as are always on exist and are not asleep.
+    /// Rule 8: no worker sleeps while fewer are up or coming than are always on.
     fn active_kept(&mut self, id: EndpointId) {
-        let endpoint = &self.model.endpoints[id.index()];
-        let floor = endpoint.active;
-        let awake = self
-            .model
-            .workers_of(id)
-            .filter(|(_, worker)| !matches!(worker.phase, Some(Phase::Asleep | Phase::Frozen)))
-            .count() as u32;
-        if awake < floor {
-            self.broken(8, about!(id), format!("{awake} workers of {id} are awake, {floor} are always on"));
+        let floor = self.model.endpoints[id.index()].active;
+        let coming = |worker: &WorkerNow| {
+            let phases = [Phase::Placing, Phase::Pulling, Phase::Throttled, Phase::Starting, Phase::Ready];
+            phases.iter().any(|phase| worker.is(*phase))
+        };
+        let asleep = |worker: &WorkerNow| worker.is(Phase::Asleep) || worker.is(Phase::Frozen);
+        let up = self.model.workers_of(id).filter(|(_, worker)| coming(worker)).count() as u32;
+        let sleeper = self.model.workers_of(id).find(|(_, worker)| asleep(worker) && worker.kind != WorkerKind::Extra);
+        if let Some(sleeper) = sleeper.map(|(id, _)| *id).filter(|_| up < floor) {
+            self.broken(8, about!(id, sleeper), format!("{up} of {floor} active workers of {id} are up, {sleeper} sleeps"));
         }
     }
 }

@@ -17,7 +17,8 @@ pub struct HostNow {
     pub gpus: u32,
     pub up: bool,
     pub complete: BTreeSet<ImageId>,
-    pub pulling: BTreeSet<ImageId>,
+    /// Pulls under way, and when they were last asked for.
+    pub pulling: BTreeMap<ImageId, Time>,
     /// GPUs held after the batch before.
     pub held_before: u32,
 }
@@ -35,7 +36,6 @@ pub struct EndpointNow {
     pub active: u32,
     pub max: u32,
     pub deleted: bool,
-    pub wanted: u32,
     /// When settings last changed.
     pub changed: Time,
     pub last_request: Time,
@@ -59,9 +59,23 @@ impl EndpointNow {
         }
     }
 
+    /// The newest release is given up: the next one has the settings of the one before it.
+    pub fn go_back(&mut self) {
+        let good = (1..self.version).rev().find(|older| !self.rolled_back.contains(older)).unwrap_or(1);
+        let old = &self.releases[&good];
+        self.spec.image = old.image;
+        self.spec.container_digest = old.container_digest;
+        self.spec.gpu_classes.clone_from(&old.gpu_classes);
+        self.spec.gpus_per_worker = old.gpus_per_worker;
+        self.spec.memory_bytes = old.memory_bytes;
+        self.spec.data_centers.clone_from(&old.data_centers);
+        self.version += 1;
+        self.releases.insert(self.version, self.spec.clone());
+    }
+
     /// Workers that may be replaced at once.
     pub fn rollout_batch(&self) -> u32 {
-        (u64::from(self.spec.max) * u64::from(self.spec.rollout.batch_percent)).div_ceil(100).max(1) as u32
+        (u64::from(self.max) * u64::from(self.spec.rollout.batch_percent)).div_ceil(100).max(1) as u32
     }
 }
 

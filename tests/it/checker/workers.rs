@@ -135,6 +135,14 @@ impl Checker {
             worker.since = now;
         }
         (worker.phase, worker.outdated, worker.reason) = (Some(to), outdated, Some(reason));
+        if to != Phase::Ready {
+            worker.open = 0;
+            let healthy = before.ready_at.filter(|_| before.is(Phase::Ready)).map(|ready| now.since(ready));
+            let reset_after = self.model.endpoints[worker.endpoint.index()].spec.backoff.reset_after;
+            if healthy.is_some_and(|healthy| healthy >= reset_after) {
+                worker.failures = 0;
+            }
+        }
         if to == Phase::Ready && before.is(Phase::Starting) {
             (worker.ready_at, worker.idle_since, worker.last_heard) = (Some(now), now, now);
         }
@@ -162,7 +170,8 @@ impl Checker {
             self.broken(4, about!(id), format!("{id} is removed, alive {}, with {:?}", before.alive, before.jobs));
         }
         let limit = self.model.endpoint(before.endpoint).map(|found| found.spec.backoff.give_up_after);
-        if reason == WorkerReason::GaveUp && limit.is_none_or(|limit| now.since(before.first_failure) < limit) {
+        let next = before.retry_at.unwrap_or(now).since(before.first_failure);
+        if reason == WorkerReason::GaveUp && limit.is_none_or(|limit| next <= limit) {
             self.broken(18, about!(id), format!("{id} is given up, its failures began at {} s", before.first_failure));
         }
     }
@@ -199,9 +208,6 @@ impl Checker {
         let now = self.model.now;
         let Some(worker) = self.model.workers.get_mut(&id) else { return };
         let backoff = self.model.endpoints[worker.endpoint.index()].spec.backoff;
-        if worker.ready_at.is_some_and(|ready| now.since(ready) >= backoff.reset_after) {
-            worker.failures = 0;
-        }
         if worker.failures == 0 {
             worker.first_failure = now;
         }
