@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod ledger;
+pub mod metrics;
 pub mod policy;
 pub mod scheduler;
 pub mod sim;

@@ -19,6 +19,7 @@ mod deadlines;
 mod dispatch;
 mod endpoint;
 pub mod event;
+pub mod follow;
 mod health;
 mod hosts;
 mod intake;
@@ -29,9 +30,13 @@ pub mod query;
 pub mod reason;
 mod rollout;
 mod scaling;
+#[cfg(test)]
+pub mod script;
 mod slab;
 mod timers;
 pub mod transcript;
+pub mod transcript_hash;
+pub mod watch;
 pub mod worker;
 
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! The transcript: every fact and every decision with its time. Ledger, metrics, hash and `explain` are folds over it.
 
-use super::{Command, Event};
+use super::{Command, Event, Scheduler};
 use crate::units::Time;
 
 /// Something that is shown the transcript while it is written.
@@ -9,6 +9,9 @@ pub trait Recorder {
     fn event(&mut self, now: Time, event: &Event);
     /// The scheduler asked for (or noted) `command` at `now`.
     fn command(&mut self, now: Time, command: &Command);
+    /// Every command that followed from the last event is out: the moment to ask the scheduler a question.
+    #[inline]
+    fn settled(&mut self, _now: Time, _scheduler: &Scheduler) {}
 }
 
 /// Records nothing.
@@ -30,6 +33,11 @@ impl<A: Recorder, B: Recorder> Recorder for (A, B) {
         self.0.command(now, command);
         self.1.command(now, command);
     }
+    #[inline]
+    fn settled(&mut self, now: Time, scheduler: &Scheduler) {
+        self.0.settled(now, scheduler);
+        self.1.settled(now, scheduler);
+    }
 }
 
 impl<R: Recorder> Recorder for Option<R> {
@@ -45,6 +53,12 @@ impl<R: Recorder> Recorder for Option<R> {
             recorder.command(now, command);
         }
     }
+    #[inline]
+    fn settled(&mut self, now: Time, scheduler: &Scheduler) {
+        if let Some(recorder) = self {
+            recorder.settled(now, scheduler);
+        }
+    }
 }
 
 impl<R: Recorder> Recorder for &mut R {
@@ -55,5 +69,9 @@ impl<R: Recorder> Recorder for &mut R {
     #[inline]
     fn command(&mut self, now: Time, command: &Command) {
         (**self).command(now, command);
+    }
+    #[inline]
+    fn settled(&mut self, now: Time, scheduler: &Scheduler) {
+        (**self).settled(now, scheduler);
     }
 }

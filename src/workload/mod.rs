@@ -4,16 +4,25 @@
 //! purpose comes from its own stream, so that two policies meet the same arrivals and the same service times.
 
 pub mod arrivals;
+mod clock;
+mod curve;
 pub mod deviate;
 pub mod distribution;
+pub mod error;
+pub mod lines;
+mod playback;
+mod process;
 pub mod sampler;
 pub mod service;
 #[cfg(test)]
 mod testing;
 pub mod trace;
+pub mod traffic;
 
 pub use arrivals::{Arrival, ArrivalSpec, RatePoint, Traffic, TrafficSource, WorkHint};
 pub use distribution::Distribution;
+pub use error::{FileError, WorkloadError};
 pub use sampler::Sampler;
 pub use service::{Demand, ServiceModel, ServiceSampler, SharedSpeed};
-pub use trace::{TraceOptions, TraceRow, TraceSource};
+pub use trace::{TraceOptions, TraceReader, TraceRow, TraceSource};
+pub use traffic::{Draw, TrafficStream};

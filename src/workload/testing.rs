@@ -1,10 +1,13 @@
 //! What the tests of this module share: a generator and the yardstick of a statistical test.
 
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rand::TryRng;
 
 /// SplitMix64, or one word for ever. The module is generic over its generator, so its tests bring their own.
+#[derive(Debug)]
 pub struct Words {
     state: u64,
     constant: bool,
@@ -82,4 +85,30 @@ pub fn assert_near(what: &str, (estimate, error): (f64, f64), truth: f64, tolera
     let close = (estimate - truth).abs() <= 4.5 * error + 1e-12 * truth.abs();
     assert!(close, "{what}: {estimate} +- {error}, expected {truth}");
     assert!(error <= tolerance * truth.abs(), "{what}: no power, {estimate} +- {error}");
+}
+
+/// A file that is gone when its value is.
+pub struct TempFile(PathBuf);
+
+impl TempFile {
+    /// Holds `content`.
+    pub fn new(content: &[u8]) -> TempFile {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("thermocline-workload-{}-{count}", std::process::id()));
+        std::fs::write(&path, content).expect("the temporary folder is writable");
+        TempFile(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // Left over at worst in the temporary folder.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }

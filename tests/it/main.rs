@@ -3,4 +3,5 @@
 mod checker;
 mod support;
 mod theory;
+mod tidy;
 mod transcripts;

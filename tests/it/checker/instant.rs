@@ -75,16 +75,19 @@ impl Checker {
             self.broken(33, about!(id), format!("{id} holds {:?} and was last heard at {} s", worker.jobs, worker.last_heard));
         }
         if let Some(longest) = longest_timeout(&endpoint)
-            && self.idles(id, worker, &endpoint)
+            && self.idles(worker, &endpoint)
             && worker.idle_since.max(endpoint.changed) + longest < now
         {
             self.broken(9, about!(id), format!("{id} is idle since {} s, its timeout is {longest}", worker.idle_since));
         }
     }
 
-    /// The worker's idle timer runs and nothing keeps it.
-    fn idles(&self, _: WorkerId, worker: &WorkerNow, endpoint: &EndpointNow) -> bool {
-        worker.is(Phase::Ready)
+    /// The worker's idle timer runs and nothing keeps it: no job, and no active worker for which it stands in.
+    fn idles(&self, worker: &WorkerNow, endpoint: &EndpointNow) -> bool {
+        let coming = |other: &&WorkerNow| other.is(Phase::Ready) || other.is(Phase::Starting);
+        let up = self.model.workers_of(worker.endpoint).map(|(_, other)| other).filter(coming).count() as u32;
+        up > endpoint.active
+            && worker.is(Phase::Ready)
             && worker.in_hand() == 0
             && worker.kind != WorkerKind::Active
             && !worker.outdated

@@ -191,7 +191,7 @@ impl Checker {
             }
         }
         let up = |worker: &WorkerNow| {
-            !worker.outdated && matches!(worker.phase, Some(Phase::Ready | Phase::Starting | Phase::Throttled | Phase::Placing | Phase::Pulling))
+            matches!(worker.phase, Some(Phase::Ready | Phase::Starting | Phase::Throttled | Phase::Placing | Phase::Pulling))
         };
         let others = self.model.workers_of(before.endpoint).filter(|(other, worker)| **other != id && up(worker)).count();
         if matches!(reason, WorkerReason::IdleTimeout | WorkerReason::ScaleDown) && (others as u32) < endpoint.active {

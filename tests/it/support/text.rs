@@ -4,21 +4,26 @@ use serde_json::Value;
 use thermocline::scheduler::{Command, Event, Recorder};
 use thermocline::units::{JobId, Time, WorkerId};
 
-/// The transcript as text.
+/// The transcript as text. Deadlines from which nothing followed are left out, as are signs of life and stages.
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
     pub text: String,
+    /// A deadline that shows if a command follows.
+    pending: Option<Time>,
 }
 
 impl Recorder for Lines {
     fn event(&mut self, now: Time, event: &Event) {
-        // Signs of life and stages change nothing and would only lengthen the page.
-        if !matches!(event, Event::StageEnded { .. } | Event::WorkerPinged { .. }) {
+        self.pending = matches!(event, Event::DeadlineReached).then_some(now);
+        if !matches!(event, Event::StageEnded { .. } | Event::WorkerPinged { .. } | Event::DeadlineReached) {
             self.line(now, '<', "event", &serde_json::to_value(event).expect("facts can be written"));
         }
     }
 
     fn command(&mut self, now: Time, command: &Command) {
+        if let Some(at) = self.pending.take() {
+            self.text.push_str(&format!("{:>9} < deadline_reached\n", format!("{:.2}", at.as_secs())));
+        }
         self.line(now, '>', "command", &serde_json::to_value(command).expect("commands can be written"));
     }
 }

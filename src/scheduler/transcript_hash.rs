@@ -1,0 +1,382 @@
+//! The transcript hash: XXH3-128 over a canonical binary form of every fact and decision, the same on every platform.
+//!
+//! Format version 1. The stream begins with the 8 bytes `thcl-v1\n`. Then, per record and in order: the time in
+//! microseconds (u64), a tag (u8: facts count from 1, wishes and notices from 101, in the order of their declaration) and
+//! the fields in the order of declaration. All numbers are little-endian. Ids and `client_ref` u64, [`EndpointId`],
+//! [`HostId`], [`ImageId`], epochs, attempts and counts u32, words (enums) u8 by position, switches u8; an absent id is all
+//! ones, an absent time limit 0. Specifications of hosts and endpoints are their JSON, preceded by its length (u32).
+//!
+//! It costs about 20 ns per job, so it is always on.
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::transcript::Recorder;
+use super::{Command, Event};
+use crate::units::{EndpointId, HostId, ImageId, JobId, Time, WorkerId};
+
+/// Version of the byte format.
+pub const HASH_FORMAT: u32 = 1;
+
+const BUFFER: usize = 32 * 1_024;
+/// Longer than any record without a specification.
+const LONGEST: usize = 64;
+
+/// A recorder that keeps nothing but the hash.
+pub struct TranscriptHash {
+    state: Xxh3,
+    buffer: Box<[u8; BUFFER]>,
+    used: usize,
+    events: u64,
+    commands: u64,
+}
+
+impl Default for TranscriptHash {
+    fn default() -> TranscriptHash {
+        TranscriptHash::new()
+    }
+}
+
+impl TranscriptHash {
+    /// The hash of nothing so far.
+    pub fn new() -> TranscriptHash {
+        let mut state = Xxh3::new();
+        state.update(b"thcl-v1\n");
+        TranscriptHash { state, buffer: Box::new([0; BUFFER]), used: 0, events: 0, commands: 0 }
+    }
+
+    /// Facts seen.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Wishes and notices seen.
+    pub fn commands(&self) -> u64 {
+        self.commands
+    }
+
+    /// The hash of all records so far.
+    pub fn digest(&self) -> u128 {
+        let mut state = self.state.clone();
+        state.update(&self.buffer[..self.used]);
+        state.digest128()
+    }
+
+    /// The hash as it is printed: 32 hexadecimal digits.
+    pub fn hex(&self) -> String {
+        format!("{:032x}", self.digest())
+    }
+
+    #[inline]
+    fn record(&mut self, now: Time, tag: u8) -> Bytes<'_> {
+        if self.used + LONGEST > BUFFER {
+            self.state.update(&self.buffer[..self.used]);
+            self.used = 0;
+        }
+        let mut bytes = Bytes { buffer: &mut self.buffer, used: &mut self.used };
+        bytes.put(now.0.to_le_bytes()).put([tag]);
+        bytes
+    }
+
+    /// A specification: rare, of any length, so it goes around the buffer.
+    fn specification(&mut self, value: &impl serde::Serialize) {
+        let json = serde_json::to_vec(value).expect("specifications are plain data with text keys");
+        self.state.update(&self.buffer[..self.used]);
+        self.used = 0;
+        self.state.update(&(json.len() as u32).to_le_bytes());
+        self.state.update(&json);
+    }
+}
+
+/// Room for one record, already known to fit.
+struct Bytes<'a> {
+    buffer: &'a mut [u8; BUFFER],
+    used: &'a mut usize,
+}
+
+impl Bytes<'_> {
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) -> &mut Self {
+        let used = *self.used;
+        self.buffer[used..used + N].copy_from_slice(&bytes);
+        *self.used = used + N;
+        self
+    }
+
+    #[inline(always)]
+    fn u64(&mut self, value: u64) -> &mut Self {
+        self.put(value.to_le_bytes())
+    }
+
+    #[inline(always)]
+    fn u32(&mut self, value: u32) -> &mut Self {
+        self.put(value.to_le_bytes())
+    }
+
+    #[inline(always)]
+    fn worker(&mut self, worker: WorkerId, epoch: u32) -> &mut Self {
+        self.u64(worker.0).u32(epoch)
+    }
+
+    #[inline(always)]
+    fn job(&mut self, job: JobId) -> &mut Self {
+        self.u64(job.0)
+    }
+
+    #[inline(always)]
+    fn endpoint(&mut self, endpoint: EndpointId) -> &mut Self {
+        self.u32(endpoint.0)
+    }
+
+    #[inline(always)]
+    fn host(&mut self, host: Option<HostId>) -> &mut Self {
+        self.u32(host.map_or(u32::MAX, |host| host.0))
+    }
+
+    #[inline(always)]
+    fn image(&mut self, image: ImageId) -> &mut Self {
+        self.u32(image.0)
+    }
+
+    #[inline(always)]
+    fn word(&mut self, position: u8) -> &mut Self {
+        self.put([position])
+    }
+}
+
+impl Recorder for TranscriptHash {
+    #[inline]
+    fn event(&mut self, now: Time, event: &Event) {
+        self.events += 1;
+        match event {
+            Event::JobSubmitted { endpoint, client_ref, policy } => {
+                let limit = |limit: Option<crate::units::Millis>| limit.map_or(0, |limit| limit.0.get());
+                let mut bytes = self.record(now, 8);
+                bytes.endpoint(*endpoint).u64(*client_ref).u32(limit(policy.ttl));
+                bytes.u32(limit(policy.execution_timeout)).word(u8::from(policy.low_priority));
+            }
+            Event::JobFinished { worker, epoch, job, attempt, result, refresh } => {
+                let mut bytes = self.record(now, 21);
+                bytes.worker(*worker, *epoch).job(*job).u32(*attempt).word(*result as u8).word(u8::from(*refresh));
+            }
+            Event::TakeOpened { worker, epoch, slots } => {
+                self.record(now, 19).worker(*worker, *epoch).u32(*slots);
+            }
+            Event::DeadlineReached => {
+                self.record(now, 24);
+            }
+            other => self.rare_event(now, other),
+        }
+    }
+
+    #[inline]
+    fn command(&mut self, now: Time, command: &Command) {
+        self.commands += 1;
+        match command {
+            Command::AssignJob { job, client_ref, worker, epoch, attempt } => {
+                self.record(now, 105).job(*job).u64(*client_ref).worker(*worker, *epoch).u32(*attempt);
+            }
+            Command::AcceptJob { job, endpoint, client_ref } => {
+                self.record(now, 107).job(*job).endpoint(*endpoint).u64(*client_ref);
+            }
+            Command::FinishJob { job, client_ref, outcome, cause } => {
+                self.record(now, 110).job(*job).u64(*client_ref).word(*outcome as u8).word(*cause as u8);
+            }
+            other => self.rare_command(now, other),
+        }
+    }
+}
+
+impl TranscriptHash {
+    fn rare_event(&mut self, now: Time, event: &Event) {
+        match event {
+            Event::HostAdded { host } => {
+                self.record(now, 1);
+                self.specification(host);
+            }
+            Event::HostCapacityChanged { host, gpus } => {
+                self.record(now, 2).host(Some(*host)).u32(*gpus);
+            }
+            Event::HostLost { host } => {
+                self.record(now, 3).host(Some(*host));
+            }
+            Event::HostReturned { host } => {
+                self.record(now, 4).host(Some(*host));
+            }
+            Event::EndpointCreated { spec } => {
+                self.record(now, 5);
+                self.specification(spec);
+            }
+            Event::EndpointUpdated { endpoint, spec } => {
+                self.record(now, 6).endpoint(*endpoint);
+                self.specification(spec);
+            }
+            Event::EndpointDeleted { endpoint } => {
+                self.record(now, 7).endpoint(*endpoint);
+            }
+            Event::CancelRequested { job } => {
+                self.record(now, 9).job(*job);
+            }
+            Event::PurgeRequested { endpoint } => {
+                self.record(now, 10).endpoint(*endpoint);
+            }
+            Event::ImagePulled { host, image } => {
+                self.record(now, 11).host(Some(*host)).image(*image);
+            }
+            Event::ImagePullFailed { host, image } => {
+                self.record(now, 12).host(Some(*host)).image(*image);
+            }
+            Event::StageEnded { worker, epoch, stage } => {
+                self.record(now, 13).worker(*worker, *epoch).word(*stage as u8);
+            }
+            Event::WorkerReady { worker, epoch } => {
+                self.record(now, 14).worker(*worker, *epoch);
+            }
+            Event::WorkerExited { worker, epoch, cause } => {
+                self.record(now, 15).worker(*worker, *epoch).word(*cause as u8);
+            }
+            Event::WorkerStopped { worker, epoch, frozen } => {
+                self.record(now, 16).worker(*worker, *epoch).word(u8::from(*frozen));
+            }
+            Event::SnapshotLost { worker, epoch } => {
+                self.record(now, 17).worker(*worker, *epoch);
+            }
+            Event::TakeClosed { worker, epoch } => {
+                self.record(now, 20).worker(*worker, *epoch);
+            }
+            Event::JobStopped { worker, epoch, job, attempt } => {
+                self.record(now, 22).worker(*worker, *epoch).job(*job).u32(*attempt);
+            }
+            Event::TakeLost { worker, epoch, job, attempt } => {
+                self.record(now, 23).worker(*worker, *epoch).job(*job).u32(*attempt);
+            }
+            Event::WorkerPinged { worker, epoch } => {
+                self.record(now, 18).worker(*worker, *epoch);
+            }
+            Event::JobSubmitted { .. }
+            | Event::JobFinished { .. }
+            | Event::TakeOpened { .. }
+            | Event::DeadlineReached => unreachable!("recorded on the hot path"),
+        }
+    }
+
+    fn rare_command(&mut self, now: Time, command: &Command) {
+        match command {
+            Command::PullImage { host, image } => {
+                self.record(now, 101).host(Some(*host)).image(*image);
+            }
+            Command::EvictImage { host, image } => {
+                self.record(now, 102).host(Some(*host)).image(*image);
+            }
+            Command::StartWorker { worker, epoch, endpoint, host, version, resume } => {
+                let mut bytes = self.record(now, 103);
+                bytes.worker(*worker, *epoch).endpoint(*endpoint).host(Some(*host)).u32(*version);
+                bytes.word(u8::from(*resume));
+            }
+            Command::StopWorker { worker, epoch, mode } => {
+                self.record(now, 104).worker(*worker, *epoch).word(*mode as u8);
+            }
+            Command::StopJob { job, worker, epoch, attempt } => {
+                self.record(now, 106).job(*job).worker(*worker, *epoch).u32(*attempt);
+            }
+            Command::RejectJob { endpoint, client_ref, reason } => {
+                self.record(now, 108).endpoint(*endpoint).u64(*client_ref).word(*reason as u8);
+            }
+            Command::RequeueJob { job, worker, cause } => {
+                self.record(now, 109).job(*job).u64(worker.0).word(*cause as u8);
+            }
+            Command::WorkerPlaced { worker, endpoint, host, kind, version } => {
+                let mut bytes = self.record(now, 111);
+                bytes.u64(worker.0).endpoint(*endpoint).host(*host).word(*kind as u8).u32(*version);
+            }
+            Command::WorkerChanged { worker, phase, outdated, reason } => {
+                let mut bytes = self.record(now, 112);
+                bytes.u64(worker.0).word(*phase as u8).word(u8::from(*outdated)).word(*reason as u8);
+            }
+            Command::ScaleDecided { endpoint, from, to, reason, trigger } => {
+                let mut bytes = self.record(now, 113);
+                bytes.endpoint(*endpoint).u32(*from).u32(*to).word(*reason as u8);
+                bytes.u64(trigger.map_or(u64::MAX, |job| job.0));
+            }
+            Command::ReleaseChanged { endpoint, version, status } => {
+                self.record(now, 114).endpoint(*endpoint).u32(*version).word(*status as u8);
+            }
+            Command::BoundsChanged { endpoint, active, max, reason } => {
+                self.record(now, 115).endpoint(*endpoint).u32(*active).u32(*max).word(*reason as u8);
+            }
+            Command::AssignJob { .. } | Command::AcceptJob { .. } | Command::FinishJob { .. } => {
+                unreachable!("recorded on the hot path")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Phase, WorkerKind};
+    use crate::scheduler::reason::FinishCause;
+    use crate::scheduler::script::Script;
+    use crate::scheduler::{JobOutcome, WorkerReason};
+
+    fn hash(script: &Script) -> String {
+        let mut hash = TranscriptHash::new();
+        script.play(&mut hash);
+        hash.hex()
+    }
+
+    fn small() -> Script {
+        let mut script = Script::default();
+        script.at(1.0).place(0, 0, 0, WorkerKind::Flex).start(0, 1).at(3.0).ready(0, 1);
+        script.submit(0, 0).assign(0, 0, 1, 1).at(4.5).complete(0, 0, 1, 1);
+        script
+    }
+
+    #[test]
+    fn the_bytes_are_the_documented_ones() {
+        let mut script = Script::default();
+        script.at(1.0).finish(7, JobOutcome::TimedOut, FinishCause::TtlInQueue);
+        let mut bytes = b"thcl-v1\n".to_vec();
+        bytes.extend(1_000_000_u64.to_le_bytes());
+        bytes.push(110);
+        bytes.extend((7_u64 << 24 | 7).to_le_bytes());
+        bytes.extend(7_u64.to_le_bytes());
+        bytes.extend([2, 2]);
+        assert_eq!(hash(&script), format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&bytes)));
+    }
+
+    #[test]
+    fn a_known_transcript_keeps_its_hash() {
+        assert_eq!(hash(&small()), "35b9a4e2b5aea3ee9f32f6fe52a7ce7c");
+        assert_eq!(hash(&Script::default()), format!("{:032x}", xxhash_rust::xxh3::xxh3_128(b"thcl-v1\n")));
+    }
+
+    #[test]
+    fn any_difference_changes_it() {
+        let plain = hash(&small());
+        let mut other = small();
+        other.lines[3].0.0 += 1;
+        assert_ne!(hash(&other), plain);
+        let mut longer = small();
+        longer.phase(0, Phase::Stopping, WorkerReason::IdleTimeout);
+        assert_ne!(hash(&longer), plain);
+    }
+
+    #[test]
+    fn a_digest_may_be_taken_at_any_time() {
+        let script = {
+            let mut script = Script::with_endpoints(3);
+            for n in 0..5_000 {
+                script.after(crate::units::Span(10)).submit(n, 1);
+            }
+            script
+        };
+        let mut hash = TranscriptHash::new();
+        script.play(&mut hash);
+        let first = hash.hex();
+        assert_eq!(first, hash.hex());
+        assert_eq!((hash.events(), hash.commands()), (5_005, 5_000));
+        let mut again = TranscriptHash::new();
+        script.play(&mut again);
+        assert_eq!(again.hex(), first);
+    }
+}
