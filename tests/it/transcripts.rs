@@ -8,7 +8,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::checker::Checker;
+use thermocline::ledger::{Ledger, Rounding};
+use thermocline::scheduler::SchedulerConfig;
+
+use crate::checker::{Checker, audit};
 use crate::support::script;
 use crate::support::text::Lines;
 
@@ -38,12 +41,16 @@ fn every_golden_transcript_is_reproduced_and_breaks_no_promise() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Runs the script: the transcript, and what the checker found wrong with it.
+/// Runs the script: the transcript, and what the checker found wrong with it and with the bill.
 fn play(script: &str) -> (String, String) {
-    let world = script::run(script, |config| (Lines::default(), Checker::new(config)));
-    let (lines, mut checker) = world.recorder;
+    let books = |config: &SchedulerConfig| Ledger::recorder(&config.gpu_classes, Rounding::UpToSeconds);
+    let world = script::run(script, |config| (Lines::default(), (Checker::new(config), books(config))));
+    let end = world.now();
+    let (lines, (mut checker, ledger)) = world.recorder;
     checker.finish();
-    (lines.text, checker.complaint())
+    let mut complaint = checker.complaint();
+    complaint.push_str(&audit(&checker, &ledger.finish(end), end));
+    (lines.text, complaint)
 }
 
 fn files() -> Vec<PathBuf> {
@@ -61,7 +68,11 @@ fn first_difference(expected: &str, found: &str) -> String {
         match (old.next(), new.next()) {
             (None, None) => return "differs in its last line break".to_owned(),
             (old, new) if old != new => {
-                return format!("line {line} of the transcript\n  was {}\n  is  {}", old.unwrap_or("-"), new.unwrap_or("-"));
+                return format!(
+                    "line {line} of the transcript\n  was {}\n  is  {}",
+                    old.unwrap_or("-"),
+                    new.unwrap_or("-")
+                );
             }
             _ => line += 1,
         }

@@ -58,13 +58,18 @@ impl Checker {
         }
         let Some(endpoint) = self.model.endpoint(worker.endpoint).cloned() else { return };
         if worker.alive != worker.holds_gpus() {
-            self.broken(1, about!(id), format!("{id} is {phase:?}, its start {} lives: {}", worker.epoch, worker.alive));
+            self.broken(
+                1,
+                about!(id),
+                format!("{id} is {phase:?}, its start {} lives: {}", worker.epoch, worker.alive),
+            );
         }
         if worker.in_hand() > 0 && !matches!(phase, Phase::Ready | Phase::Draining) {
             self.broken(5, about!(id), format!("{id} is {phase:?} and holds {:?} {:?}", worker.jobs, worker.stopping));
         }
         if worker.outdated != (worker.version != endpoint.version) {
-            let text = format!("{id} has version {} of {}, outdated {}", worker.version, endpoint.version, worker.outdated);
+            let text =
+                format!("{id} has version {} of {}, outdated {}", worker.version, endpoint.version, worker.outdated);
             self.broken(12, about!(id), text);
         }
         let host = worker.host.and_then(|host| self.model.host(host).map(|found| (host, found.clone())));
@@ -78,7 +83,11 @@ impl Checker {
                 self.broken(20, about!(id, host), format!("{id} is {phase:?} on {host} without its image {image:?}"));
             }
             if phase == Phase::Pulling && image.is_none_or(|image| !found.pulling.contains_key(&image)) {
-                self.broken(20, about!(id, host), format!("{id} waits on {host} for {image:?}, which is not on its way"));
+                self.broken(
+                    20,
+                    about!(id, host),
+                    format!("{id} waits on {host} for {image:?}, which is not on its way"),
+                );
             }
         } else if !matches!(phase, Phase::Placing | Phase::Throttled | Phase::Unhealthy) {
             self.broken(1, about!(id), format!("{id} is {phase:?} without a host"));
@@ -119,7 +128,12 @@ impl Checker {
         if own > max && own > endpoint.count_before.1 {
             self.broken(6, about!(id), format!("{id} has {own} workers that are not extra, at most {max} are allowed"));
         }
-        self.model.endpoints[id.index()].count_before = (count, own);
+        let now = self.model.now;
+        let entry = &mut self.model.endpoints[id.index()];
+        entry.count_before = (count, own);
+        let awake =
+            workers.iter().filter(|worker| worker.is(Phase::Ready) || worker.is(Phase::Starting)).count() as u32;
+        entry.above_floor_since = (awake > entry.active).then(|| entry.above_floor_since.unwrap_or(now));
         let staying = workers.iter().filter(|worker| !worker.leaving()).count() as u32;
         if staying > most {
             self.broken(6, about!(id), format!("{staying} workers of {id} stay, at most {most} are allowed"));
@@ -129,7 +143,8 @@ impl Checker {
         if up > running {
             self.broken(7, about!(id), format!("{up} workers of {id} are up, at most {running} may be"));
         }
-        let active = workers.iter().filter(|worker| worker.kind == WorkerKind::Active && !worker.leaving()).count() as u32;
+        let active =
+            workers.iter().filter(|worker| worker.kind == WorkerKind::Active && !worker.leaving()).count() as u32;
         if active > endpoint.active {
             let allowed = endpoint.active;
             self.broken(8, about!(id), format!("{active} workers of {id} are of kind active, {allowed} should be"));

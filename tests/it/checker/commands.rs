@@ -39,7 +39,9 @@ impl Checker {
             Command::AcceptJob { job, endpoint, client_ref } => self.accept(*job, *endpoint, *client_ref),
             Command::RejectJob { endpoint, client_ref, reason } => self.reject(*endpoint, *client_ref, *reason),
             Command::RequeueJob { job, worker, cause } => self.requeue(*job, *worker, *cause),
-            Command::FinishJob { job, client_ref, outcome, cause } => self.finish_job(*job, *client_ref, *outcome, *cause),
+            Command::FinishJob { job, client_ref, outcome, cause } => {
+                self.finish_job(*job, *client_ref, *outcome, *cause)
+            }
             Command::ScaleDecided { endpoint, from, to, reason, trigger } => {
                 self.scaled(*endpoint, *from, *to, *reason, *trigger);
             }
@@ -89,9 +91,9 @@ impl Checker {
         let Some(worker) = self.model.workers.get_mut(&id) else {
             return self.broken(40, about!(id), format!("{id} is told to stop but does not exist"));
         };
-        let silent = self.model.batch.as_ref().is_some_and(|batch| {
-            matches!(batch.event, Event::WorkerExited { worker: w, cause: ExitCause::Silent, .. } if w == id)
-        });
+        let silent = self.model.batch.as_ref().is_some_and(
+            |batch| matches!(batch.event, Event::WorkerExited { worker: w, cause: ExitCause::Silent, .. } if w == id),
+        );
         worker.alive |= silent;
         let (alive, current, stop) = (worker.alive, worker.epoch, worker.stop);
         let live_jobs: Vec<JobId> = worker.jobs.keys().copied().collect();
@@ -395,11 +397,10 @@ impl Checker {
         if let Some(job) = trigger.filter(|job| !self.model.jobs.contains_key(job)) {
             self.broken(16, about!(id, job), format!("{id} scales for {job}, which waits for nothing"));
         }
-        let normal = self.model.jobs.values().any(|job| job.endpoint == id && (!job.low || job.place != JobPlace::Queued));
-        let own_accord = matches!(
-            reason,
-            ScaleReason::ActiveFloor | ScaleReason::Update | ScaleReason::Awake | ScaleReason::Fixed
-        );
+        let normal =
+            self.model.jobs.values().any(|job| job.endpoint == id && (!job.low || job.place != JobPlace::Queued));
+        let own_accord =
+            matches!(reason, ScaleReason::ActiveFloor | ScaleReason::Update | ScaleReason::Awake | ScaleReason::Fixed);
         if to > from && to > floor && !normal && !own_accord && !fixed {
             self.broken(17, about!(id), format!("{id} wants {to} instead of {from} without a job of normal priority"));
         }
@@ -423,12 +424,20 @@ impl Checker {
                     .map(|(id, _)| *id)
                     .collect();
                 if !old.is_empty() {
-                    self.broken(11, about!(id, old[0]), format!("{id} calls {version} complete, but {old:?} are older"));
+                    self.broken(
+                        11,
+                        about!(id, old[0]),
+                        format!("{id} calls {version} complete, but {old:?} are older"),
+                    );
                 }
             }
             _ => {
                 let newest = endpoint.version;
-                self.broken(11, about!(id), format!("{id} reports release {version} {status:?}; the newest is {newest}"));
+                self.broken(
+                    11,
+                    about!(id),
+                    format!("{id} reports release {version} {status:?}; the newest is {newest}"),
+                );
             }
         }
     }

@@ -126,6 +126,7 @@ impl Checker {
             idle_timeouts: EndpointNow::fixed_idle_timeout(spec).into_iter().collect(),
             accepted: 0,
             outcomes: 0,
+            above_floor_since: None,
             spec: spec.clone(),
         });
     }
@@ -287,7 +288,8 @@ impl Checker {
     /// A job that has its outcome already no longer takes a place on the worker.
     fn place_freed(&mut self, id: WorkerId, epoch: u32, job: JobId, attempt: u32) -> bool {
         let now = self.model.now;
-        let Some(worker) = self.model.workers.get_mut(&id).filter(|worker| worker.epoch == epoch && worker.alive) else {
+        let Some(worker) = self.model.workers.get_mut(&id).filter(|worker| worker.epoch == epoch && worker.alive)
+        else {
             return false;
         };
         let freed = worker.stopping.get(&job).is_some_and(|(stopping, _)| *stopping == attempt);

@@ -56,7 +56,11 @@ impl Checker {
         let endpoint = self.model.endpoints[worker.endpoint.index()].clone();
         let spec = &endpoint.spec;
         if worker.is(Phase::Unhealthy) && worker.retry_at.is_some_and(|at| at <= now) {
-            self.broken(18, about!(id), format!("{id} is unhealthy at {now} s, its backoff ended: {:?}", worker.retry_at));
+            self.broken(
+                18,
+                about!(id),
+                format!("{id} is unhealthy at {now} s, its backoff ended: {:?}", worker.retry_at),
+            );
         }
         if worker.is(Phase::Starting) && worker.since + spec.init_timeout <= now && !unbounded(spec.init_timeout) {
             self.broken(22, about!(id), format!("{id} starts since {} s, longer than its init timeout", worker.since));
@@ -72,11 +76,17 @@ impl Checker {
             && !worker.jobs.is_empty()
             && worker.last_heard + lease <= now
         {
-            self.broken(33, about!(id), format!("{id} holds {:?} and was last heard at {} s", worker.jobs, worker.last_heard));
+            self.broken(
+                33,
+                about!(id),
+                format!("{id} holds {:?} and was last heard at {} s", worker.jobs, worker.last_heard),
+            );
         }
         if let Some(longest) = longest_timeout(&endpoint)
             && self.idles(worker, &endpoint)
-            && worker.idle_since.max(endpoint.changed) + longest < now
+            && endpoint
+                .above_floor_since
+                .is_some_and(|since| worker.idle_since.max(endpoint.changed).max(since) + longest < now)
         {
             self.broken(9, about!(id), format!("{id} is idle since {} s, its timeout is {longest}", worker.idle_since));
         }
@@ -84,10 +94,7 @@ impl Checker {
 
     /// The worker's idle timer runs and nothing keeps it: no job, and no active worker for which it stands in.
     fn idles(&self, worker: &WorkerNow, endpoint: &EndpointNow) -> bool {
-        let coming = |other: &&WorkerNow| other.is(Phase::Ready) || other.is(Phase::Starting);
-        let up = self.model.workers_of(worker.endpoint).map(|(_, other)| other).filter(coming).count() as u32;
-        up > endpoint.active
-            && worker.is(Phase::Ready)
+        worker.is(Phase::Ready)
             && worker.in_hand() == 0
             && worker.kind != WorkerKind::Active
             && !worker.outdated
@@ -142,7 +149,11 @@ impl Checker {
         let up = self.model.workers_of(id).filter(|(_, worker)| coming(worker)).count() as u32;
         let sleeper = self.model.workers_of(id).find(|(_, worker)| asleep(worker) && worker.kind != WorkerKind::Extra);
         if let Some(sleeper) = sleeper.map(|(id, _)| *id).filter(|_| up < floor) {
-            self.broken(8, about!(id, sleeper), format!("{up} of {floor} active workers of {id} are up, {sleeper} sleeps"));
+            self.broken(
+                8,
+                about!(id, sleeper),
+                format!("{up} of {floor} active workers of {id} are up, {sleeper} sleeps"),
+            );
         }
     }
 }

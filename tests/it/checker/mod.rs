@@ -9,16 +9,19 @@ mod commands;
 mod events;
 mod instant;
 mod model;
+mod money;
 mod phases;
 mod workers;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use thermocline::ledger::{Ledger, Profile};
 use thermocline::scheduler::{Command, Event, Recorder, SchedulerConfig};
-use thermocline::units::Time;
+use thermocline::units::{EndpointId, HostId, Money, Time};
 
 pub use model::{JobPlace, Model};
+pub use money::Books;
 
 /// The promises, by number.
 pub const RULES: [(u8, &str); 30] = [
@@ -96,12 +99,19 @@ pub struct Checker {
     records: VecDeque<(Time, Record)>,
     seen: u64,
     violations: Vec<Violation>,
+    books: Books,
 }
 
 impl Checker {
     /// A judge that has seen nothing yet.
     pub fn new(config: &SchedulerConfig) -> Checker {
-        Checker { model: Model::new(config), records: VecDeque::new(), seen: 0, violations: Vec::new() }
+        Checker {
+            model: Model::new(config),
+            records: VecDeque::new(),
+            seen: 0,
+            violations: Vec::new(),
+            books: Books::default(),
+        }
     }
 
     /// The transcript ends here: judges the last batch and the last instant.
@@ -115,6 +125,11 @@ impl Checker {
     /// What was broken, in order.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
+    }
+
+    /// The bill by endpoint if everything ends at `end`: seed and documented.
+    pub fn bills(&self, end: Time) -> BTreeMap<EndpointId, [Money; 2]> {
+        self.books.bills(end)
     }
 
     /// The picture of the platform.
@@ -179,6 +194,7 @@ impl Recorder for Checker {
         }
         self.model.now = now;
         self.begin_batch(event);
+        self.books.look(&self.model);
     }
 
     fn command(&mut self, now: Time, command: &Command) {
@@ -188,5 +204,36 @@ impl Recorder for Checker {
             self.broken(28, &[], format!("a command at {now} s, the last event was at {told} s"));
         }
         self.judge_command(command);
+        self.books.look(&self.model);
     }
+}
+
+/// Compares the ledger's bills with the checker's own, to the femto-dollar; empty when they agree.
+pub fn audit(checker: &Checker, ledger: &Ledger, end: Time) -> String {
+    let mut complaint = String::new();
+    let mut total = [Money::ZERO; 2];
+    for (endpoint, own) in checker.bills(end) {
+        let account = ledger.endpoint(endpoint);
+        for profile in Profile::ALL {
+            let (mine, booked) = (own[profile.index()], account.total(profile).total());
+            total[profile.index()] += mine;
+            if mine != booked {
+                complaint.push_str(&format!(
+                    "the {} bill of {endpoint} is {} in the ledger, {} by the transcript\n",
+                    profile.as_str(),
+                    booked.0,
+                    mine.0
+                ));
+            }
+        }
+    }
+    for profile in Profile::ALL {
+        let hosts = 0..checker.model().hosts.len() as u32;
+        let earned: Money = hosts.map(|host| ledger.host(HostId(host), profile)).sum();
+        if earned != total[profile.index()] {
+            let owed = total[profile.index()].0;
+            complaint.push_str(&format!("hosts earn {}, endpoints owe {owed} ({})\n", earned.0, profile.as_str()));
+        }
+    }
+    complaint
 }

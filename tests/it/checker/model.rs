@@ -45,6 +45,8 @@ pub struct EndpointNow {
     pub idle_timeouts: Vec<Option<Span>>,
     pub accepted: u64,
     pub outcomes: u64,
+    /// Since when more workers are up or starting than are always on.
+    pub above_floor_since: Option<Time>,
 }
 
 impl EndpointNow {

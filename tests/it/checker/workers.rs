@@ -100,7 +100,8 @@ impl Checker {
         }
         let spec = self.model.release_of(&worker).cloned();
         let image = spec.as_ref().map(|spec| spec.image);
-        let cached = self.model.host(host).is_some_and(|found| found.up && image.is_some_and(|i| found.complete.contains(&i)));
+        let cached =
+            self.model.host(host).is_some_and(|found| found.up && image.is_some_and(|i| found.complete.contains(&i)));
         if !cached {
             self.broken(20, about!(id, host), format!("{id} starts on {host} without its image there"));
         }
@@ -191,9 +192,13 @@ impl Checker {
             }
         }
         let up = |worker: &WorkerNow| {
-            matches!(worker.phase, Some(Phase::Ready | Phase::Starting | Phase::Throttled | Phase::Placing | Phase::Pulling))
+            matches!(
+                worker.phase,
+                Some(Phase::Ready | Phase::Starting | Phase::Throttled | Phase::Placing | Phase::Pulling)
+            )
         };
-        let others = self.model.workers_of(before.endpoint).filter(|(other, worker)| **other != id && up(worker)).count();
+        let others =
+            self.model.workers_of(before.endpoint).filter(|(other, worker)| **other != id && up(worker)).count();
         if matches!(reason, WorkerReason::IdleTimeout | WorkerReason::ScaleDown) && (others as u32) < endpoint.active {
             let active = endpoint.active;
             self.broken(8, about!(id), format!("{id} leaves {others} workers behind, {active} are always on"));

@@ -49,7 +49,11 @@ fn configuration(script: &str) -> SchedulerConfig {
     if images.is_empty() {
         images.push(image("app", &["app=1"]));
     }
-    SchedulerConfig { gpu_classes: vec![class("ADA_24", 0.00031, 0.00021), class("AMPERE_80", 0.00076, 0.0006)], images, eviction }
+    SchedulerConfig {
+        gpu_classes: vec![class("ADA_24", 0.00031, 0.00021), class("AMPERE_80", 0.00076, 0.0006)],
+        images,
+        eviction,
+    }
 }
 
 fn class(name: &str, flex: f64, active: f64) -> GpuClass {
@@ -206,11 +210,22 @@ fn set(spec: &mut EndpointSpec, setting: &str) {
         "active" => spec.active = whole(),
         "max" => spec.max = whole(),
         "extra" => spec.extra = whole(),
-        "extra_mode" => spec.extra_mode = word(value, &[("burst", ExtraMode::Burst), ("replace", ExtraMode::ReplaceThrottled), ("precache", ExtraMode::PrecacheOnly)]),
+        "extra_mode" => {
+            spec.extra_mode = word(
+                value,
+                &[
+                    ("burst", ExtraMode::Burst),
+                    ("replace", ExtraMode::ReplaceThrottled),
+                    ("precache", ExtraMode::PrecacheOnly),
+                ],
+            )
+        }
         "concurrency" => spec.concurrency = whole(),
         "timeout" => spec.execution_timeout = (value != "off").then(span),
         "ttl" => spec.ttl = span(),
-        "ttl_running" => spec.ttl_running = word(value, &[("timed_out", TtlRunning::TimedOut), ("ignore", TtlRunning::Ignore)]),
+        "ttl_running" => {
+            spec.ttl_running = word(value, &[("timed_out", TtlRunning::TimedOut), ("ignore", TtlRunning::Ignore)])
+        }
         "flashboot" => spec.flashboot = word(value, &[("on", true), ("off", false)]),
         "init_timeout" => spec.init_timeout = span(),
         "binding" => spec.binding = word(value, &[("late", Binding::Late), ("early", Binding::Early)]),

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use thermocline::scheduler::{
-    Command, EndpointSpec, Event, ExitCause, JobResult, PickUp, Recorder, Scheduler, SchedulerConfig, StartStage, StopMode,
+    Command, EndpointSpec, Event, ExitCause, JobResult, PickUp, Recorder, Scheduler, SchedulerConfig, StartStage,
+    StopMode,
 };
 use thermocline::units::{EndpointId, HostId, ImageId, JobId, Span, Time, WorkerId};
 
