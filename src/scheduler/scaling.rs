@@ -283,8 +283,12 @@ impl Scheduler {
         if idle && entry.tally.up_or_coming() > entry.active {
             self.put_to_sleep(id, WorkerReason::IdleTimeout);
         } else if idle {
-            // Kept up in place of an active worker that is missing; asked again after another timeout.
+            // Kept up in place of an active worker that is missing; asked again after another timeout, but not for ever at this
+            // very instant where the timeout is 0.
             self.start_idle_timer(id);
+            let soonest = self.now + Span::SECOND;
+            let worker = self.worker_mut(id);
+            worker.idle_deadline = worker.idle_deadline.max(soonest);
         }
     }
 
