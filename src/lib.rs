@@ -6,6 +6,7 @@ pub mod cli;
 pub mod ledger;
 pub mod metrics;
 pub mod policy;
+pub mod scenario;
 pub mod scheduler;
 pub mod sim;
 pub mod units;

@@ -1,0 +1,145 @@
+//! Application files: YAML as a user types it, checked, and lowered once to the plan of a run.
+//!
+//! The way of a file: text -> tree with places ([`parse`], [`read`]) -> `--set` ([`set`]) -> presets and other words
+//! ([`expand`]) -> held against the schema, defaults filled in ([`check`]) -> types ([`types`]) -> [`Plan`] ([`lower`]). The tree
+//! as it is after the defaults is the effective configuration ([`effective`]). The only files opened here are the application
+//! file and what it includes; traces are only looked for.
+
+pub mod check;
+pub mod effective;
+pub mod expand;
+pub mod lower;
+pub mod node;
+pub mod parse;
+pub mod presets;
+pub mod prices;
+pub mod problem;
+pub mod read;
+pub mod schema;
+pub mod set;
+pub mod types;
+
+use std::path::Path;
+
+pub use effective::EffectiveConfig;
+pub use problem::{Problem, Problems};
+pub use types::{BillInitializing, Profile};
+
+use crate::sim::plan::Plan;
+use check::{Checker, Fill};
+use node::{Node, Sources, clean};
+
+/// A file that is ready to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// What is simulated.
+    pub plan: Plan,
+    /// What does not change the run, only its evaluation.
+    pub settings: Settings,
+    /// Every setting with its source.
+    pub effective: EffectiveConfig,
+    /// Remarks that are no mistakes, such as a setting that has no effect.
+    pub notes: Vec<String>,
+}
+
+/// How a run is evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Name of the scenario: the file's name without its ending.
+    pub name: String,
+    /// The file's own description; empty if it has none.
+    pub description: String,
+    /// Which reading of the platform is shown first; the ledger computes both.
+    pub profile: Profile,
+    /// Billed spans are rounded up to whole seconds (contract §6).
+    pub round_up: bool,
+    /// The idle window of flex and extra workers is billed (contract C1).
+    pub idle_window: bool,
+    /// When a starting worker is billed (contract C2).
+    pub initializing: BillInitializing,
+    /// Theory's conditions were asked for.
+    pub clean: bool,
+}
+
+/// Reads the application file at `path`, applies `overrides` (`path=value`) and lowers it.
+///
+/// # Errors
+/// Every mistake of one stage at once, at most 20 listed: first those of YAML, then those of shape, then those of meaning.
+pub fn load(path: &Path, overrides: &[String]) -> Result<Scenario, Problems> {
+    let shown = clean(&path.display().to_string());
+    let text = read::text(path, &shown)?;
+    let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = path.file_stem().map_or_else(String::new, |stem| clean(&stem.to_string_lossy()));
+    let base = path.parent().unwrap_or(Path::new(""));
+    build(&Input { text: &text, shown: &shown, name: &name, base, resolved: &resolved, overrides })
+}
+
+/// The same for a text: `name` stands for the file in messages, relative paths are taken from `base`.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_str(text: &str, name: &str, base: &Path, overrides: &[String]) -> Result<Scenario, Problems> {
+    let resolved = base.canonicalize().unwrap_or_else(|_| base.to_owned()).join(name);
+    build(&Input { text, shown: name, name, base, resolved: &resolved, overrides })
+}
+
+struct Input<'a> {
+    text: &'a str,
+    shown: &'a str,
+    name: &'a str,
+    base: &'a Path,
+    resolved: &'a Path,
+    overrides: &'a [String],
+}
+
+fn build(input: &Input<'_>) -> Result<Scenario, Problems> {
+    let mut sources = Sources::default();
+    let root = input.resolved.parent().unwrap_or(Path::new("")).to_owned();
+    let mut tree = read::Reader::new(root, &mut sources).layered(input.text, input.shown, input.resolved)?;
+    set::apply(&mut tree, input.overrides, &mut sources)?;
+    let mut problems = Problems::default();
+    expand::expand(&mut tree, &sources, &mut problems);
+    check_whole(&mut tree, &sources, &mut problems);
+    std::mem::take(&mut problems).check()?;
+    lower::hosts::add_default_pool(&mut tree);
+    let lowered = lower::lower(&mut tree, &sources, input.base, &mut problems);
+    std::mem::take(&mut problems).check()?;
+    let Some(lowered) = lowered else { return Err(lower::unreadable(input.shown).into()) };
+    let settings = Settings { name: input.name.to_owned(), ..lowered.settings };
+    let effective = EffectiveConfig { tree, sources };
+    Ok(Scenario { plan: lowered.plan, settings, effective, notes: lowered.notes })
+}
+
+fn check_whole(tree: &mut Node, sources: &Sources, problems: &mut Problems) {
+    let root = schema::application();
+    Checker { root, sources, problems, fill: Fill::Whole }.check(root, tree, &mut Vec::new());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::{EndpointSpec, GpuClassId};
+    use crate::units::ImageId;
+
+    fn plain(text: &str) -> Scenario {
+        from_str(text, "app.yaml", Path::new("."), &[]).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    const PLAINEST: &str = "max_jobs: 10\nendpoints: {a: {gpu_classes: AMPERE_16, service: {type: drawn, work_s: 1}, \
+                            traffic: {type: poisson, rate_per_s: 1}}}";
+
+    #[test]
+    fn the_defaults_of_the_format_are_those_of_the_scheduler() {
+        let scenario = plain(PLAINEST);
+        assert_eq!(scenario.plan.endpoints[0].spec, EndpointSpec::with_defaults("a", ImageId(0), GpuClassId(0)));
+    }
+
+    #[test]
+    fn the_effective_configuration_is_the_same_file_again() {
+        let first = plain(&std::fs::read_to_string("scenarios/quickstart.yaml").unwrap());
+        let yaml = first.effective.to_yaml();
+        let again = plain(&yaml);
+        assert_eq!(first.plan, again.plan, "{yaml}");
+        assert_eq!(first.settings, again.settings);
+    }
+}

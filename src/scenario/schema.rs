@@ -1,0 +1,133 @@
+//! The JSON Schema of application files: made from the types, used by editors and by [`check`](super::check) alike.
+
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value, json};
+
+use super::types::Application;
+
+/// The schema of a whole file.
+pub fn application() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+        let mut schema = schemars::schema_for!(Application).to_value();
+        tidy(&mut schema);
+        schema["title"] = json!("Thermocline application file");
+        schema
+    });
+    &SCHEMA
+}
+
+/// The definition that `$ref` names; `schema` itself if it names none.
+pub fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let mut here = schema;
+    while let Some(name) = here.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/$defs/")) {
+        match root.get("$defs").and_then(|defs| defs.get(name)) {
+            Some(definition) => here = definition,
+            None => return here,
+        }
+    }
+    here
+}
+
+/// A keyword that stands beside the `$ref` or in what it names.
+pub fn keyword<'a>(root: &'a Value, schema: &'a Value, name: &str) -> Option<&'a Value> {
+    schema.get(name).or_else(|| resolve(root, schema).get(name))
+}
+
+/// Brings the generated schema in line with what is accepted: an absent key stands for "not given", `null` for nothing at all;
+/// what has a default is not required; words that stand for a whole map are alternatives to it.
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Object(object) => {
+            object.values_mut().for_each(tidy);
+            drop_null(object);
+            drop_required_with_default(object);
+            add_words(object);
+        }
+        _ => {}
+    }
+}
+
+fn drop_null(object: &mut Map<String, Value>) {
+    if let Some(Value::Array(types)) = object.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            object.insert("type".to_owned(), only);
+        }
+    }
+    if object.get("default") == Some(&Value::Null) {
+        object.remove("default");
+    }
+    let Some(Value::Array(branches)) = object.get_mut("anyOf") else { return };
+    let before = branches.len();
+    branches.retain(|branch| branch.get("type") != Some(&json!("null")));
+    if branches.len() < before && branches.len() == 1 {
+        let only = branches.remove(0);
+        object.remove("anyOf");
+        if let Value::Object(only) = only {
+            for (key, value) in only {
+                object.entry(key).or_insert(value);
+            }
+        }
+    }
+}
+
+fn drop_required_with_default(object: &mut Map<String, Value>) {
+    let Some(Value::Object(properties)) = object.get("properties") else { return };
+    let given: Vec<String> = properties
+        .iter()
+        .filter(|(_, property)| property.get("default").is_some())
+        .map(|(name, _)| name.clone())
+        .collect();
+    if let Some(Value::Array(required)) = object.get_mut("required") {
+        required.retain(|name| name.as_str().is_none_or(|name| !given.iter().any(|other| other == name)));
+    }
+}
+
+fn add_words(object: &mut Map<String, Value>) {
+    let Some(words) = object.remove("x-words") else { return };
+    if let Some(reference) = object.remove("$ref") {
+        let branches = json!([{ "$ref": reference }, { "type": "string", "enum": words }]);
+        object.insert("anyOf".to_owned(), branches);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_described_and_no_default_is_required() {
+        let root = application();
+        let mut undocumented = Vec::new();
+        let mut stack = vec![("".to_owned(), root)];
+        while let Some((path, schema)) = stack.pop() {
+            if let Some(object) = schema.as_object() {
+                for (key, value) in object {
+                    stack.push((format!("{path}/{key}"), value));
+                }
+            }
+            if let Some(items) = schema.as_array() {
+                stack.extend(items.iter().enumerate().map(|(index, item)| (format!("{path}/{index}"), item)));
+            }
+            for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                if property.get("description").is_none() && name != "type" {
+                    undocumented.push(format!("{path}/{name}"));
+                }
+                let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+                assert!(
+                    property.get("default").is_none() || !required.into_iter().any(|key| key == name),
+                    "{path}/{name}"
+                );
+            }
+        }
+        assert_eq!(undocumented, Vec::<String>::new());
+    }
+
+    #[test]
+    fn nothing_may_be_null() {
+        assert!(!application().to_string().contains("\"null\""));
+    }
+}
