@@ -82,7 +82,8 @@ impl Scheduler {
         let (endpoint, reason) = (worker.endpoint, worker.reason);
         let entry = &self.endpoints[endpoint.index()];
         let up = entry.tally.up_or_coming() + entry.tally.get(Class::Throttled);
-        let needed = up < entry.active.min(entry.max) || (entry.waiting() > 0 && up < entry.max);
+        let always_on = worker.kind == super::WorkerKind::Active;
+        let needed = always_on || up < entry.active.min(entry.max) || (entry.waiting() > 0 && up < entry.max);
         self.worker_mut(id).cause = reason;
         if needed {
             let worker = self.worker_mut(id);

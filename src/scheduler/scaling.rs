@@ -119,6 +119,9 @@ impl Scheduler {
         trigger: Option<JobId>,
     ) -> Option<WorkerId> {
         let mut wake = self.wakeable(endpoint);
+        if reason == ScaleReason::ActiveFloor {
+            wake.sort_by_key(|id| self.worker(*id).kind != WorkerKind::Active);
+        }
         wake.truncate(more as usize);
         let entry = &self.endpoints[endpoint.index()];
         let left = more - wake.len() as u32;
@@ -309,8 +312,18 @@ impl Scheduler {
         }
         let floor = entry.active.min(entry.max);
         let up = entry.tally.up_or_coming() + entry.tally.get(Class::Throttled);
-        if up < floor {
-            self.scale_up(endpoint, floor - up, ScaleReason::ActiveFloor, None);
+        // An active worker never rests, even while a flex one stands in for it: it is paid for all the time.
+        let rests = |worker: &&Worker| worker.kind == WorkerKind::Active && !worker.outdated && !worker.wanted;
+        let resting = entry
+            .workers
+            .iter()
+            .map(|id| self.worker(*id))
+            .filter(rests)
+            .filter(|w| w.class() == Class::Asleep)
+            .count();
+        let missing = floor.saturating_sub(up).max(resting as u32);
+        if missing > 0 {
+            self.scale_up(endpoint, missing, ScaleReason::ActiveFloor, None);
         }
     }
 

@@ -3,20 +3,20 @@
 use thermocline::scheduler::{ExtraMode, Phase, WorkerKind};
 use thermocline::units::{EndpointId, HostId, JobId, WorkerId};
 
-use super::model::JobPlace;
-use super::{Checker, about};
+use super::model::{JobNow, JobPlace, Model, WorkerNow};
+use super::{Checker, Findings, about};
 
 impl Checker {
     pub(super) fn end_batch(&mut self) {
         self.obligations();
-        let workers: Vec<WorkerId> = self.model.workers.keys().copied().collect();
-        for worker in workers {
-            self.judge_worker(worker);
+        let mut found = Findings::new();
+        for (id, worker) in &self.model.workers {
+            judge_worker(&self.model, *id, worker, &mut found);
         }
-        let held: Vec<JobId> = self.model.jobs.keys().copied().collect();
-        for job in held {
-            self.judge_job(job);
+        for (id, job) in &self.model.jobs {
+            judge_job(&self.model, *id, job, &mut found);
         }
+        self.report(found);
         self.model.workers.retain(|_, worker| !worker.is(Phase::Removed));
         for host in 0..self.model.hosts.len() {
             self.judge_host(HostId(host as u32));
@@ -48,63 +48,6 @@ impl Checker {
         }
     }
 
-    fn judge_worker(&mut self, id: WorkerId) {
-        let Some(worker) = self.model.workers.get(&id).cloned() else { return };
-        let Some(phase) = worker.phase else {
-            return self.broken(1, about!(id), format!("{id} was placed without a phase"));
-        };
-        if phase == Phase::Removed {
-            return;
-        }
-        let Some(endpoint) = self.model.endpoint(worker.endpoint).cloned() else { return };
-        if worker.alive != worker.holds_gpus() {
-            self.broken(
-                1,
-                about!(id),
-                format!("{id} is {phase:?}, its start {} lives: {}", worker.epoch, worker.alive),
-            );
-        }
-        if worker.in_hand() > 0 && !matches!(phase, Phase::Ready | Phase::Draining) {
-            self.broken(5, about!(id), format!("{id} is {phase:?} and holds {:?} {:?}", worker.jobs, worker.stopping));
-        }
-        if worker.outdated != (worker.version != endpoint.version) {
-            let text =
-                format!("{id} has version {} of {}, outdated {}", worker.version, endpoint.version, worker.outdated);
-            self.broken(12, about!(id), text);
-        }
-        let host = worker.host.and_then(|host| self.model.host(host).map(|found| (host, found.clone())));
-        if let Some((host, found)) = &host {
-            if !found.up {
-                self.broken(27, about!(id, host), format!("{id} is {phase:?} on {host}, which is lost"));
-            }
-            let needs_image = worker.holds_gpus() || matches!(phase, Phase::Asleep | Phase::Frozen);
-            let image = endpoint.releases.get(&worker.version).map(|spec| spec.image);
-            if needs_image && image.is_none_or(|image| !found.complete.contains(&image)) {
-                self.broken(20, about!(id, host), format!("{id} is {phase:?} on {host} without its image {image:?}"));
-            }
-            if phase == Phase::Pulling && image.is_none_or(|image| !found.pulling.contains_key(&image)) {
-                self.broken(
-                    20,
-                    about!(id, host),
-                    format!("{id} waits on {host} for {image:?}, which is not on its way"),
-                );
-            }
-        } else if !matches!(phase, Phase::Placing | Phase::Throttled | Phase::Unhealthy) {
-            self.broken(1, about!(id), format!("{id} is {phase:?} without a host"));
-        }
-    }
-
-    fn judge_job(&mut self, id: JobId) {
-        let Some(job) = self.model.jobs.get(&id).cloned() else { return };
-        let JobPlace::Held { worker, epoch, attempt, .. } = job.place else { return };
-        let held = self.model.workers.get(&worker).is_some_and(|found| {
-            found.alive && found.epoch == epoch && found.jobs.get(&id) == Some(&attempt) && !found.is(Phase::Removed)
-        });
-        if !held {
-            self.broken(4, about!(id, worker), format!("{id} is with {worker}, start {epoch}, which is over"));
-        }
-    }
-
     fn judge_host(&mut self, id: HostId) {
         let held = self.model.gpus_held(id);
         let host = &mut self.model.hosts[id.index()];
@@ -116,43 +59,89 @@ impl Checker {
     }
 
     fn judge_endpoint(&mut self, id: EndpointId) {
-        let endpoint = self.model.endpoints[id.index()].clone();
-        let workers: Vec<_> = self.model.workers_of(id).map(|(_, worker)| worker.clone()).collect();
-        let count = workers.len() as u32;
-        let own = workers.iter().filter(|worker| worker.kind != WorkerKind::Extra).count() as u32;
-        let extra = if endpoint.deleted || endpoint.max == 0 { 0 } else { endpoint.spec.extra };
-        let (most, max) = (endpoint.max + extra, endpoint.max);
-        if count > most && count > endpoint.count_before.0 {
-            self.broken(6, about!(id), format!("{id} has {count} workers, at most {most} are allowed"));
-        }
-        if own > max && own > endpoint.count_before.1 {
-            self.broken(6, about!(id), format!("{id} has {own} workers that are not extra, at most {max} are allowed"));
-        }
         let now = self.model.now;
-        let entry = &mut self.model.endpoints[id.index()];
-        entry.count_before = (count, own);
-        let awake =
-            workers.iter().filter(|worker| worker.is(Phase::Ready) || worker.is(Phase::Starting)).count() as u32;
-        entry.above_floor_since = (awake > entry.active).then(|| entry.above_floor_since.unwrap_or(now));
-        let staying = workers.iter().filter(|worker| !worker.leaving()).count() as u32;
-        if staying > most {
-            self.broken(6, about!(id), format!("{staying} workers of {id} stay, at most {most} are allowed"));
-        }
-        let up = workers.iter().filter(|worker| worker.holds_gpus() && !worker.leaving()).count() as u32;
+        let endpoint = &self.model.endpoints[id.index()];
+        let count =
+            |of: &dyn Fn(&WorkerNow) -> bool| self.model.workers_of(id).filter(|(_, worker)| of(worker)).count() as u32;
+        let (all, own) = (count(&|_| true), count(&|worker| worker.kind != WorkerKind::Extra));
+        let staying = count(&|worker| !worker.leaving());
+        let up = count(&|worker| worker.holds_gpus() && !worker.leaving());
+        let active = count(&|worker| worker.kind == WorkerKind::Active && !worker.leaving());
+        let awake = count(&|worker| worker.is(Phase::Ready) || worker.is(Phase::Starting));
+        let replaced = count(&|worker| worker.outdated && worker.leaving() && !worker.surplus);
+        let extra = if endpoint.max == 0 { 0 } else { endpoint.spec.extra };
+        let (most, max, floor, batch) = (endpoint.max + extra, endpoint.max, endpoint.active, endpoint.rollout_batch());
         let running = if endpoint.spec.extra_mode == ExtraMode::Burst { most } else { max };
+        let before = endpoint.count_before;
+        let mut found = Findings::new();
+        let mut broken = |rule: u8, text: String| found.push((rule, about!(id).to_vec(), text));
+        if all > most && all > before.0 {
+            broken(6, format!("{id} has {all} workers, at most {most} are allowed"));
+        }
+        if own > max && own > before.1 {
+            broken(6, format!("{id} has {own} workers that are not extra, at most {max} are allowed"));
+        }
+        if staying > most {
+            broken(6, format!("{staying} workers of {id} stay, at most {most} are allowed"));
+        }
         if up > running {
-            self.broken(7, about!(id), format!("{up} workers of {id} are up, at most {running} may be"));
+            broken(7, format!("{up} workers of {id} are up, at most {running} may be"));
         }
-        let active =
-            workers.iter().filter(|worker| worker.kind == WorkerKind::Active && !worker.leaving()).count() as u32;
-        if active > endpoint.active {
-            let allowed = endpoint.active;
-            self.broken(8, about!(id), format!("{active} workers of {id} are of kind active, {allowed} should be"));
+        if active > floor {
+            broken(8, format!("{active} workers of {id} are of kind active, {floor} should be"));
         }
-        let replaced = workers.iter().filter(|worker| worker.outdated && worker.leaving()).count() as u32;
-        if replaced > endpoint.rollout_batch() && !endpoint.deleted && staying + replaced <= most {
-            let batch = endpoint.rollout_batch();
-            self.broken(11, about!(id), format!("{replaced} outdated workers of {id} leave at once, {batch} may"));
+        if replaced > batch && replaced > endpoint.replaced_before {
+            broken(11, format!("{replaced} outdated workers of {id} leave at once, {batch} may"));
         }
+        self.report(found);
+        let entry = &mut self.model.endpoints[id.index()];
+        entry.count_before = (all, own);
+        entry.replaced_before = replaced;
+        entry.above_floor_since = (awake > floor).then(|| entry.above_floor_since.unwrap_or(now));
+    }
+}
+
+fn judge_worker(model: &Model, id: WorkerId, worker: &WorkerNow, found: &mut Findings) {
+    let mut broken = |rule: u8, text: String| found.push((rule, about!(id).to_vec(), text));
+    let Some(phase) = worker.phase else {
+        return broken(1, format!("{id} was placed without a phase"));
+    };
+    let Some(endpoint) = model.endpoint(worker.endpoint).filter(|_| phase != Phase::Removed) else { return };
+    if worker.alive != worker.holds_gpus() {
+        broken(1, format!("{id} is {phase:?}, its start {} lives: {}", worker.epoch, worker.alive));
+    }
+    if worker.in_hand() > 0 && !matches!(phase, Phase::Ready | Phase::Draining) {
+        broken(5, format!("{id} is {phase:?} and holds {:?} {:?}", worker.jobs, worker.stopping));
+    }
+    if worker.outdated != (worker.version != endpoint.version) {
+        let newest = endpoint.version;
+        broken(12, format!("{id} has version {} of {newest}, outdated {}", worker.version, worker.outdated));
+    }
+    let Some((place, host)) = worker.host.and_then(|host| Some((host, model.host(host)?))) else {
+        if !matches!(phase, Phase::Placing | Phase::Throttled | Phase::Unhealthy) {
+            broken(1, format!("{id} is {phase:?} without a host"));
+        }
+        return;
+    };
+    if !host.up {
+        broken(27, format!("{id} is {phase:?} on {place}, which is lost"));
+    }
+    let image = endpoint.releases.get(&worker.version).map(|spec| spec.image);
+    let needs_image = worker.holds_gpus() || matches!(phase, Phase::Asleep | Phase::Frozen);
+    if needs_image && image.is_none_or(|image| !host.complete.contains(&image)) {
+        broken(20, format!("{id} is {phase:?} on {place} without its image {image:?}"));
+    }
+    if phase == Phase::Pulling && image.is_none_or(|image| !host.pulling.contains_key(&image)) {
+        broken(20, format!("{id} waits on {place} for {image:?}, which is not on its way"));
+    }
+}
+
+fn judge_job(model: &Model, id: JobId, job: &JobNow, found: &mut Findings) {
+    let JobPlace::Held { worker, epoch, attempt, .. } = job.place else { return };
+    let held = model.workers.get(&worker).is_some_and(|holder| {
+        holder.alive && holder.epoch == epoch && holder.jobs.get(&id) == Some(&attempt) && !holder.is(Phase::Removed)
+    });
+    if !held {
+        found.push((4, about!(id, worker).to_vec(), format!("{id} is with {worker}, start {epoch}, which is over")));
     }
 }

@@ -142,7 +142,8 @@ impl Checker {
         if worker.refresh {
             wrong.push((21, format!("{id} goes to {worker_id}, which is to be refreshed")));
         }
-        if worker.version != endpoint.version && self.current_worker_could_take(job.endpoint) {
+        let bound = endpoint.spec.binding == Binding::Early;
+        if worker.version != endpoint.version && !bound && self.current_worker_could_take(job.endpoint) {
             wrong.push((10, format!("{id} goes to outdated {worker_id} although a current worker could take it")));
         }
         if attempt != job.attempt + 1 {

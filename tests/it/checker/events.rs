@@ -88,8 +88,8 @@ impl Checker {
 
     fn capacity(&mut self, host: HostId, gpus: u32) -> Stale {
         match self.model.hosts.get_mut(host.index()) {
-            Some(host) if host.gpus != gpus => {
-                host.gpus = gpus;
+            Some(host) if host.gpus != gpus.min(host.spec.gpus) => {
+                host.gpus = gpus.min(host.spec.gpus);
                 None
             }
             _ => Some("no such host, or the same capacity again"),
@@ -117,12 +117,13 @@ impl Checker {
             version: 1,
             releases: BTreeMap::from([(1, spec.clone())]),
             rolled_back: BTreeSet::new(),
-            active: spec.active,
+            active: spec.active.min(spec.max),
             max: spec.max,
             deleted: false,
             changed: self.model.now,
             last_request: self.model.now,
             count_before: (0, 0),
+            replaced_before: 0,
             idle_timeouts: EndpointNow::fixed_idle_timeout(spec).into_iter().collect(),
             accepted: 0,
             outcomes: 0,
@@ -139,11 +140,11 @@ impl Checker {
         let release = new_containers(&found.spec, spec);
         found.changed = now;
         found.last_request = now;
-        if found.spec == *spec && (found.active, found.max) == (spec.active, spec.max) {
+        if found.spec == *spec && (found.active, found.max) == (spec.active.min(spec.max), spec.max) {
             return Some("the same settings again");
         }
         found.spec = spec.clone();
-        (found.active, found.max) = (spec.active, spec.max);
+        (found.active, found.max) = (spec.active.min(spec.max), spec.max);
         if release {
             found.version += 1;
         }

@@ -3,27 +3,38 @@
 use thermocline::scheduler::{Binding, EndpointSpec, Phase, PickUp, TtlRunning, WorkerKind};
 use thermocline::units::{EndpointId, JobId, Span, Time, WorkerId};
 
-use super::model::{EndpointNow, JobNow, JobPlace, WorkerNow};
-use super::{Checker, about};
+use super::model::{EndpointNow, JobNow, JobPlace, Model, WorkerNow};
+use super::{Checker, Findings, about};
 
 impl Checker {
     pub(super) fn end_instant(&mut self) {
-        let jobs: Vec<(JobId, JobNow)> = self.model.jobs.iter().map(|(id, job)| (*id, job.clone())).collect();
-        for (id, job) in jobs {
-            self.job_in_time(id, &job);
+        let mut seen = Instant { model: &self.model, found: Findings::new() };
+        for (id, job) in &self.model.jobs {
+            seen.job_in_time(*id, job);
         }
-        let workers: Vec<(WorkerId, WorkerNow)> = self.model.workers.iter().map(|(id, w)| (*id, w.clone())).collect();
-        for (id, worker) in &workers {
-            self.worker_in_time(*id, worker);
-        }
-        for (id, worker) in &workers {
-            self.no_room_for_throttled(*id, worker, &workers);
+        for (id, worker) in &self.model.workers {
+            seen.worker_in_time(*id, worker);
+            seen.no_room_for_throttled(*id, worker);
         }
         for endpoint in 0..self.model.endpoints.len() {
             let id = EndpointId(endpoint as u32);
-            self.work_conserved(id);
-            self.active_kept(id);
+            seen.work_conserved(id);
+            seen.active_kept(id);
         }
+        let found = seen.found;
+        self.report(found);
+    }
+}
+
+/// The picture at the end of an instant, and what is wrong with it.
+struct Instant<'a> {
+    model: &'a Model,
+    found: Findings,
+}
+
+impl Instant<'_> {
+    fn broken(&mut self, rule: u8, about: &[String], text: String) {
+        self.found.push((rule, about.to_vec(), text));
     }
 
     /// Rule 22.
@@ -53,7 +64,7 @@ impl Checker {
 
     fn worker_in_time(&mut self, id: WorkerId, worker: &WorkerNow) {
         let now = self.model.now;
-        let endpoint = self.model.endpoints[worker.endpoint.index()].clone();
+        let endpoint = &self.model.endpoints[worker.endpoint.index()];
         let spec = &endpoint.spec;
         if worker.is(Phase::Unhealthy) && worker.retry_at.is_some_and(|at| at <= now) {
             self.broken(
@@ -82,8 +93,8 @@ impl Checker {
                 format!("{id} holds {:?} and was last heard at {} s", worker.jobs, worker.last_heard),
             );
         }
-        if let Some(longest) = longest_timeout(&endpoint)
-            && self.idles(worker, &endpoint)
+        if let Some(longest) = longest_timeout(endpoint)
+            && self.idles(worker, endpoint)
             && endpoint
                 .above_floor_since
                 .is_some_and(|since| worker.idle_since.max(endpoint.changed).max(since) + longest < now)
@@ -104,11 +115,12 @@ impl Checker {
     }
 
     /// Rule 26: the first of those who wait for a host's GPUs must not fit.
-    fn no_room_for_throttled(&mut self, id: WorkerId, worker: &WorkerNow, all: &[(WorkerId, WorkerNow)]) {
+    fn no_room_for_throttled(&mut self, id: WorkerId, worker: &WorkerNow) {
         let Some(host_id) = worker.host.filter(|_| worker.is(Phase::Throttled)) else { return };
-        let waits = |other: &WorkerNow| other.is(Phase::Throttled) && other.host == Some(host_id);
-        let first = all.iter().filter(|(_, other)| waits(other)).all(|(_, other)| worker.since <= other.since);
-        let tie = all.iter().filter(|(_, other)| waits(other) && other.since == worker.since).count() > 1;
+        let waits = |other: &&WorkerNow| other.is(Phase::Throttled) && other.host == Some(host_id);
+        let waiting = || self.model.workers.values().filter(waits);
+        let first = waiting().all(|other| worker.since <= other.since);
+        let tie = waiting().filter(|other| other.since == worker.since).count() > 1;
         let wanted = self.model.release_of(worker).map_or(0, |spec| spec.gpus_per_worker);
         let free = self.model.host(host_id).map_or(0, |host| host.gpus.saturating_sub(self.model.gpus_held(host_id)));
         if first && !tie && wanted <= free {
@@ -118,7 +130,7 @@ impl Checker {
 
     /// Rule 15.
     fn work_conserved(&mut self, id: EndpointId) {
-        let endpoint = self.model.endpoints[id.index()].clone();
+        let endpoint = &self.model.endpoints[id.index()];
         if endpoint.spec.binding == Binding::Early || endpoint.deleted {
             return;
         }
@@ -141,9 +153,9 @@ impl Checker {
     /// Rule 8: no worker sleeps while fewer are up or coming than are always on.
     fn active_kept(&mut self, id: EndpointId) {
         let floor = self.model.endpoints[id.index()].active;
+        // One that is stopped counts until it has: only then is it known whether it comes back.
         let coming = |worker: &WorkerNow| {
-            let phases = [Phase::Placing, Phase::Pulling, Phase::Throttled, Phase::Starting, Phase::Ready];
-            phases.iter().any(|phase| worker.is(*phase))
+            !matches!(worker.phase, Some(Phase::Asleep | Phase::Frozen | Phase::Unhealthy | Phase::Removed))
         };
         let asleep = |worker: &WorkerNow| worker.is(Phase::Asleep) || worker.is(Phase::Frozen);
         let up = self.model.workers_of(id).filter(|(_, worker)| coming(worker)).count() as u32;

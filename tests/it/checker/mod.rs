@@ -132,6 +132,11 @@ impl Checker {
         self.books.bills(end)
     }
 
+    /// Worker-microseconds by endpoint up to `end`.
+    pub fn lifetimes(&self, end: Time) -> BTreeMap<EndpointId, u64> {
+        self.books.lifetimes(end)
+    }
+
     /// The picture of the platform.
     pub fn model(&self) -> &Model {
         &self.model
@@ -164,6 +169,12 @@ impl Checker {
         self.violations.push(Violation { rule, at: self.model.now, record: self.seen, text, history });
     }
 
+    fn report(&mut self, findings: Findings) {
+        for (rule, about, text) in findings {
+            self.broken(rule, &about, text);
+        }
+    }
+
     fn remember(&mut self, now: Time, record: Record) {
         self.seen += 1;
         if self.records.len() == HISTORY {
@@ -172,6 +183,9 @@ impl Checker {
         self.records.push_back((now, record));
     }
 }
+
+/// Broken promises found while the picture is only looked at: rule, ids concerned, what happened.
+type Findings = Vec<(u8, Vec<String>, String)>;
 
 /// Ids in debug form, for [`Checker::broken`].
 macro_rules! about {

@@ -41,6 +41,8 @@ pub struct EndpointNow {
     pub last_request: Time,
     /// Workers (all, without extra) after the batch before.
     pub count_before: (u32, u32),
+    /// Outdated workers on their way out after the batch before.
+    pub replaced_before: u32,
     /// The old and the new idle timeout, when an update changed it while workers were idle.
     pub idle_timeouts: Vec<Option<Span>>,
     pub accepted: u64,
@@ -107,6 +109,8 @@ pub struct WorkerNow {
     pub idle_since: Time,
     pub ready_at: Option<Time>,
     pub stop: Option<StopMode>,
+    /// It leaves for another reason than its release: the bounds went down, its idle timeout ended.
+    pub surplus: bool,
     /// A result asked for its reset.
     pub refresh: bool,
     pub failures: u32,

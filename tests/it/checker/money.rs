@@ -22,6 +22,8 @@ struct Rate {
 
 #[derive(Clone, Debug)]
 struct Life {
+    created: Time,
+    removed: Option<Time>,
     since: Time,
     rate: Rate,
     active_since_start: bool,
@@ -53,6 +55,8 @@ impl Books {
                 billed: billed(worker, enabled, refreshing),
             };
             let life = self.lives.entry(*id).or_insert_with(|| Life {
+                created: model.now,
+                removed: None,
                 since: model.now,
                 rate,
                 active_since_start: false,
@@ -61,7 +65,19 @@ impl Books {
             });
             (life.active_since_start, life.refreshing) = (enabled, refreshing);
             life.turn(model.now, rate);
+            if worker.is(Phase::Removed) {
+                life.removed = life.removed.or(Some(model.now));
+            }
         }
+    }
+
+    /// Microseconds that the workers of each endpoint existed, up to `end`.
+    pub fn lifetimes(&self, end: Time) -> BTreeMap<EndpointId, u64> {
+        let mut lifetimes: BTreeMap<EndpointId, u64> = BTreeMap::new();
+        for life in self.lives.values() {
+            *lifetimes.entry(life.rate.endpoint).or_default() += life.removed.unwrap_or(end).since(life.created).0;
+        }
+        lifetimes
     }
 
     /// What every endpoint owes if all ends at `end`: seed and documented.

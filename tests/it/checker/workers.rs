@@ -134,6 +134,8 @@ impl Checker {
         let Some(worker) = self.model.workers.get_mut(&id) else { return };
         if before.phase != Some(to) {
             worker.since = now;
+            let leaves = matches!(to, Phase::Draining | Phase::Stopping);
+            worker.surplus = leaves && (reason != WorkerReason::Outdated || before.surplus);
         }
         (worker.phase, worker.outdated, worker.reason) = (Some(to), outdated, Some(reason));
         if to != Phase::Ready {
@@ -250,6 +252,7 @@ fn new_worker(endpoint: EndpointId, host: Option<HostId>, kind: WorkerKind, vers
         idle_since: now,
         ready_at: None,
         stop: None,
+        surplus: false,
         refresh: false,
         failures: 0,
         first_failure: now,
