@@ -10,9 +10,11 @@
 )]
 
 mod completions;
+mod explain;
 mod man;
 pub mod output;
 mod policy;
+mod progress;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -22,6 +24,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::policy::ParamError;
+use crate::scenario::Problems;
+use crate::sim::SimError;
 
 /// Why a verb ended without its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +83,19 @@ impl From<ParamError> for Failure {
     }
 }
 
+/// Whatever a simulation refuses was asked for by a file.
+impl From<SimError> for Failure {
+    fn from(error: SimError) -> Failure {
+        Failure::input(error)
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Failure {
+        Failure::input(problems)
+    }
+}
+
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Failure {
         Failure::other(error)
@@ -98,6 +115,8 @@ pub struct Cli {
 enum Verb {
     /// List the policies, or show one with its parameters
     Policy(policy::PolicyArgs),
+    /// Tell why a worker, a job or an endpoint did what it did
+    Explain(explain::ExplainArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -108,6 +127,7 @@ impl Verb {
     fn run(&self) -> Result<(), Failure> {
         match self {
             Verb::Policy(args) => policy::run(args),
+            Verb::Explain(args) => explain::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }
@@ -137,7 +157,8 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if failure != Failure::OutputClosed {
-                output::note(&format!("error: {failure}"));
+                // One mistake, one line: every line can be jumped to by an editor.
+                failure.to_string().lines().for_each(|line| output::note(&format!("error: {line}")));
             }
             ExitCode::from(failure.exit_code())
         }

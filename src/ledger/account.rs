@@ -43,7 +43,7 @@ impl Bill {
     pub(super) fn charge(&mut self, spent: &Spent, price: UsdPerSecond) {
         for (place, amount) in spent.cost(price).into_iter().enumerate() {
             self.cost[place] += amount;
-            self.micros[place] += u128::from(spent.micros[place]);
+            self.micros[place] += u128::from(spent.micros()[place]);
         }
         self.sessions += u64::from(spent.sessions);
     }

@@ -19,16 +19,22 @@ pub enum Rounding {
 /// Billed time of one profile at one price since it was last taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// Microseconds by [`CostPhase`]; the last one is what rounding added.
-    pub micros: [u64; 5],
+    /// Microseconds by [`CostPhase`], rounding included; the place behind them is time that was not billed.
+    micros: [u64; 6],
     /// Sessions that ended.
     pub sessions: u32,
 }
 
 impl Spent {
+    /// Billed microseconds by [`CostPhase`]; the last one is what rounding added.
+    pub fn micros(&self) -> [u64; 5] {
+        let [start, work, warm_idle, drain, rounding, _] = self.micros;
+        [start, work, warm_idle, drain, rounding]
+    }
+
     /// Costs by phase at `price`.
     pub fn cost(&self, price: UsdPerSecond) -> [Money; 5] {
-        self.micros.map(|micros| price.cost(Span(micros)))
+        self.micros().map(|micros| price.cost(Span(micros)))
     }
 }
 
@@ -50,6 +56,9 @@ pub struct Meter {
     sessions: [Session; 2],
     spent: [Spent; 2],
 }
+
+/// Place in [`Spent::micros`] of time that is not billed: written without a branch, never read.
+const UNBILLED: usize = 5;
 
 impl Meter {
     /// A meter at rest.
@@ -74,22 +83,19 @@ impl Meter {
     pub fn turn(&mut self, now: Time, next: [Option<CostPhase>; 2]) {
         let elapsed = now.since(self.at).0;
         self.at = self.at.max(now);
-        for ((session, spent), next) in self.sessions.iter_mut().zip(&mut self.spent).zip(next) {
-            match (session.phase, next) {
-                (Some(phase), next) => {
-                    spent.micros[phase.index()] += elapsed;
-                    if next.is_none() {
-                        session.tail = Some(now);
-                    }
-                }
-                (None, Some(_)) => {
+        for profile in 0..2 {
+            let (session, spent, next) = (&mut self.sessions[profile], &mut self.spent[profile], next[profile]);
+            spent.micros[session.phase.map_or(UNBILLED, CostPhase::index)] += elapsed;
+            match (session.phase.is_some(), next.is_some()) {
+                (true, false) => session.tail = Some(now),
+                (false, true) => {
                     if session.tail != Some(now) {
                         close(session, spent, self.rounding);
                         session.begin = now;
                     }
                     session.tail = None;
                 }
-                (None, None) => {}
+                _ => {}
             }
             session.phase = next;
         }
@@ -165,9 +171,9 @@ mod tests {
         meter.turn(Time(1_700_000), WORK);
         meter.turn(Time(2_800_000), IDLE);
         let [seed, documented] = meter.end(Time(4_000_000));
-        assert_eq!(seed.micros, [0, 2_300_000, 0, 0, 700_000], "2.3 s of work in one session are billed as 3 s");
+        assert_eq!(seed.micros(), [0, 2_300_000, 0, 0, 700_000], "2.3 s of work in one session are billed as 3 s");
         assert_eq!(seed.sessions, 1);
-        assert_eq!(documented.micros, [0, 2_300_000, 1_200_000, 0, 500_000]);
+        assert_eq!(documented.micros(), [0, 2_300_000, 1_200_000, 0, 500_000]);
     }
 
     #[test]
@@ -187,7 +193,7 @@ mod tests {
     }
 
     fn add(sum: &mut [u64; 5], spent: &Spent) {
-        for (sum, micros) in sum.iter_mut().zip(spent.micros) {
+        for (sum, micros) in sum.iter_mut().zip(spent.micros()) {
             *sum += micros;
         }
     }
@@ -197,9 +203,9 @@ mod tests {
         let mut meter = meter();
         meter.turn(Time(0), WORK);
         let (spent, old) = meter.reprice(Time(1_500_000), UsdPerSecond(2));
-        assert_eq!((spent[0].micros, old), ([0, 1_500_000, 0, 0, 500_000], UsdPerSecond(1)));
+        assert_eq!((spent[0].micros(), old), ([0, 1_500_000, 0, 0, 500_000], UsdPerSecond(1)));
         let [seed, _] = meter.end(Time(2_000_000));
-        assert_eq!(seed.micros, [0, 500_000, 0, 0, 500_000]);
+        assert_eq!(seed.micros(), [0, 500_000, 0, 0, 500_000]);
     }
 
     #[test]
@@ -207,6 +213,6 @@ mod tests {
         let mut meter = Meter::new(Time::ZERO, UsdPerSecond(1), Rounding::Exact);
         meter.turn(Time(0), WORK);
         let [seed, _] = meter.end(Time(1));
-        assert_eq!(seed.micros, [0, 1, 0, 0, 0]);
+        assert_eq!(seed.micros(), [0, 1, 0, 0, 0]);
     }
 }

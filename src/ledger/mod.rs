@@ -28,7 +28,19 @@ struct Row {
     cause: StartCause,
     /// It began to start as an active worker.
     enabled: bool,
+    /// What the present phase bills without and with a job in hand, so that the hot path has nothing to decide.
+    turns: [[Option<CostPhase>; 2]; 2],
     meter: Meter,
+}
+
+impl Row {
+    /// Looks the worker's situation up in the table and turns the meter accordingly.
+    fn follow(&mut self, now: Time, worker: &Member) {
+        self.enabled = enabled_as_active(self.enabled, worker);
+        let at = Situation::of(worker, self.enabled);
+        self.turns = [false, true].map(|busy| billed(Situation { busy, ..at }));
+        self.meter.turn(now, self.turns[usize::from(at.busy)]);
+    }
 }
 
 /// The books of a run. Use it as the watcher of a [`Follower`], alone ([`Ledger::recorder`]) or in a tuple.
@@ -166,6 +178,7 @@ impl Watcher for Ledger {
                 kind: worker.kind,
                 cause: worker.cause,
                 enabled: enabled_as_active(false, worker),
+                turns: Default::default(),
                 meter: Meter::new(now, price, self.rounding),
             });
             return;
@@ -175,8 +188,7 @@ impl Watcher for Ledger {
         self.book(slot, spent, old);
         if let Some(row) = &mut self.rows[slot] {
             (row.host, row.kind) = (worker.host, worker.kind);
-            row.enabled = enabled_as_active(row.enabled, worker);
-            row.meter.turn(now, billed(Situation::of(worker, row.enabled)));
+            row.follow(now, worker);
         }
     }
 
@@ -188,8 +200,7 @@ impl Watcher for Ledger {
             self.settle(now, slot);
         }
         let Some(row) = self.rows.get_mut(slot).and_then(Option::as_mut) else { return };
-        row.enabled = enabled_as_active(row.enabled, worker);
-        row.meter.turn(now, billed(Situation::of(worker, row.enabled)));
+        row.follow(now, worker);
         if begins {
             row.cause = worker.cause;
             if self.window.contains(asked) {
@@ -214,7 +225,7 @@ impl Watcher for Ledger {
         if (was == 0) != (worker.in_hand == 0) {
             let now = self.window.clamp(now);
             if let Some(row) = self.rows.get_mut(worker.id.slot()).and_then(Option::as_mut) {
-                row.meter.turn(now, billed(Situation::of(worker, row.enabled)));
+                row.meter.turn(now, row.turns[usize::from(worker.in_hand > 0)]);
             }
         }
     }

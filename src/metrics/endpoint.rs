@@ -6,7 +6,7 @@ use super::histogram::Histogram;
 use super::level::{Gauge, Level};
 use crate::policy::Phase;
 use crate::scheduler::watch::{Member, StartCause};
-use crate::scheduler::{FinishCause, JobOutcome, RejectReason, RequeueCause, ScaleReason, WorkerReason};
+use crate::scheduler::{FinishCause, JobOutcome, PublicState, RejectReason, RequeueCause, ScaleReason, WorkerReason};
 use crate::units::{Span, Time};
 
 /// What a worker does, finer than its public state: the phase, with `Ready` cut into idle and busy.
@@ -69,6 +69,21 @@ impl Activity {
             Phase::Stopping => Activity::Stopping,
             Phase::Unhealthy => Activity::Unhealthy,
         })
+    }
+}
+
+impl Activity {
+    /// The public state of a worker that does this: the same answer as [`PublicState::of`].
+    pub fn public(self, outdated: bool) -> PublicState {
+        use Activity as A;
+        match self {
+            A::Unhealthy => PublicState::Unhealthy,
+            _ if outdated => PublicState::Outdated,
+            A::Placing | A::Pulling | A::Starting => PublicState::Initializing,
+            A::Throttled => PublicState::Throttled,
+            A::Busy => PublicState::Running,
+            A::Asleep | A::Frozen | A::Idle | A::Draining | A::Stopping => PublicState::Idle,
+        }
     }
 }
 
@@ -160,7 +175,7 @@ pub struct WorkerCounts {
 pub struct Lengths {
     /// Submission to the first hand-out.
     pub wait: Histogram,
-    /// Submission to the hand-out of the attempt that brought the result.
+    /// Submission to the hand-out of the attempt that brought the result, jobs only that had lost an attempt before.
     pub delay: Histogram,
     /// Hand-out of that attempt to its end.
     pub service: Histogram,
@@ -184,15 +199,15 @@ pub struct EndpointMetrics {
     /// Jobs that wait.
     pub queue: Gauge,
     /// Jobs that wait or run.
-    pub in_system: Gauge,
+    pub in_system: Level,
     /// Jobs on workers, those told to stop included.
     pub in_service: Level,
     /// Places for jobs on ready workers: their number times the concurrency.
     pub places: Level,
     /// Workers by [`Activity`].
     pub activities: [Level; 11],
-    /// Workers by public state, in the order of [`crate::scheduler::PublicState::ALL`].
-    pub states: [Level; 6],
+    /// Those of them that are outdated.
+    pub outdated: [Level; 11],
     /// Workers up (starting to stopping), by kind.
     pub up: [Gauge; 3],
     /// Workers up, all kinds: its maximum is not the sum of theirs.
@@ -212,6 +227,17 @@ impl EndpointMetrics {
     /// `integral` (microseconds times a number) over the observed time.
     pub fn mean_of(&self, integral: u64) -> f64 {
         if self.observed.is_zero() { 0.0 } else { integral as f64 / self.observed.0 as f64 }
+    }
+
+    /// Worker-microseconds by public state, in the order of [`PublicState::ALL`].
+    pub fn state_micros(&self) -> [u64; 6] {
+        let mut states = [0; 6];
+        for activity in Activity::ALL {
+            let outdated = self.outdated[activity as usize].integral(self.end);
+            states[activity.public(true) as usize] += outdated;
+            states[activity.public(false) as usize] += self.activities[activity as usize].integral(self.end) - outdated;
+        }
+        states
     }
 
     /// Worker-microseconds up.
@@ -261,10 +287,11 @@ impl EndpointMetrics {
         mine.response.merge(&theirs.response);
         mine.cold_start.merge(&theirs.cold_start);
         mine.stages.iter_mut().zip(&theirs.stages).for_each(|(mine, theirs)| mine.merge(theirs));
+        self.in_system.add(&other.in_system);
         self.in_service.add(&other.in_service);
         self.places.add(&other.places);
         self.activities.iter_mut().zip(&other.activities).for_each(|(mine, theirs)| mine.add(theirs));
-        self.states.iter_mut().zip(&other.states).for_each(|(mine, theirs)| mine.add(theirs));
+        self.outdated.iter_mut().zip(&other.outdated).for_each(|(mine, theirs)| mine.add(theirs));
     }
 }
 

@@ -17,7 +17,8 @@ impl Level {
     /// One more from `now` (clamped to the window by the caller) on.
     #[inline]
     pub fn enter(&mut self, now: Time) {
-        self.change(now, 1);
+        self.count = self.count.wrapping_add(1);
+        self.ledger = self.ledger.wrapping_sub(now.0);
     }
 
     /// One fewer from `now` on.

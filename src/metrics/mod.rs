@@ -16,9 +16,7 @@ use std::collections::BTreeMap;
 use crate::policy::Phase;
 use crate::scheduler::follow::Follower;
 use crate::scheduler::watch::{LiveJob, Member, Watcher, Window};
-use crate::scheduler::{
-    Command, EndpointSpec, Event, FinishCause, JobOutcome, PublicState, RejectReason, RequeueCause, StartStage,
-};
+use crate::scheduler::{Command, EndpointSpec, Event, FinishCause, JobOutcome, RejectReason, RequeueCause, StartStage};
 use crate::units::{EndpointId, HostId, ImageId, Time};
 
 /// Image pulls of all hosts.
@@ -51,7 +49,6 @@ pub struct Metrics {
     /// Jobs sent to endpoints that do not exist.
     unknown: JobCounts,
     queue: Gauge,
-    in_system: Gauge,
     up: [Gauge; 3],
     up_all: Gauge,
     pulls: PullCounts,
@@ -70,7 +67,6 @@ impl Metrics {
             endpoints: Vec::new(),
             unknown: JobCounts::default(),
             queue: Gauge::default(),
-            in_system: Gauge::default(),
             up: Default::default(),
             up_all: Gauge::default(),
             pulls: PullCounts::default(),
@@ -100,7 +96,7 @@ impl Metrics {
         let mut total = EndpointMetrics::default();
         self.endpoints.iter().for_each(|row| total.add(&row.figures));
         endpoint::add_jobs(&mut total.jobs, &self.unknown);
-        (total.queue, total.in_system, total.up, total.up_all) = (self.queue, self.in_system, self.up, self.up_all);
+        (total.queue, total.up, total.up_all) = (self.queue, self.up, self.up_all);
         self.observed(&mut total);
         total
     }
@@ -135,9 +131,7 @@ impl Endpoint {
         if let Some(was) = was {
             if let Some(activity) = Activity::of(was) {
                 figures.activities[activity as usize].leave(now);
-            }
-            if let Some(state) = PublicState::of(was.phase, was.in_hand, was.outdated) {
-                figures.states[state as usize].leave(now);
+                figures.outdated[activity as usize].lower(now, u64::from(was.outdated));
             }
             figures.in_service.lower(now, u64::from(was.in_hand));
             if serves(was) {
@@ -148,9 +142,7 @@ impl Endpoint {
         if let Some(is) = is {
             if let Some(activity) = Activity::of(is) {
                 figures.activities[activity as usize].enter(now);
-            }
-            if let Some(state) = PublicState::of(is.phase, is.in_hand, is.outdated) {
-                figures.states[state as usize].enter(now);
+                figures.outdated[activity as usize].change(now, u64::from(is.outdated));
             }
             figures.in_service.change(now, u64::from(is.in_hand));
             if serves(is) {
@@ -272,11 +264,9 @@ impl Watcher for Metrics {
             let (from, to) = if was == 0 { (idle, Activity::Busy) } else { (Activity::Busy, idle) };
             row.figures.activities[from as usize].leave(now);
             row.figures.activities[to as usize].enter(now);
-            if !worker.outdated {
-                let (idle, running) = (PublicState::Idle as usize, PublicState::Running as usize);
-                let (from, to) = if was == 0 { (idle, running) } else { (running, idle) };
-                row.figures.states[from].leave(now);
-                row.figures.states[to].enter(now);
+            if worker.outdated {
+                row.figures.outdated[from as usize].leave(now);
+                row.figures.outdated[to as usize].enter(now);
             }
         }
     }
@@ -313,9 +303,8 @@ impl Watcher for Metrics {
     fn job_accepted(&mut self, now: Time, job: &LiveJob) {
         let Some(row) = self.endpoints.get_mut(job.endpoint.index()) else { return };
         row.figures.queue.enter(now, &self.window);
-        row.figures.in_system.enter(now, &self.window);
+        row.figures.in_system.enter(self.window.clamp(now));
         self.queue.enter(now, &self.window);
-        self.in_system.enter(now, &self.window);
     }
 
     fn job_rejected(&mut self, now: Time, endpoint: EndpointId, reason: RejectReason) {
@@ -355,8 +344,7 @@ impl Watcher for Metrics {
     #[inline]
     fn job_finished(&mut self, now: Time, job: &LiveJob, outcome: JobOutcome, cause: FinishCause) {
         let Some(row) = self.endpoints.get_mut(job.endpoint.index()) else { return };
-        row.figures.in_system.leave(now, &self.window);
-        self.in_system.leave(now, &self.window);
+        row.figures.in_system.leave(self.window.clamp(now));
         if job.worker.is_none() {
             row.figures.queue.leave(now, &self.window);
             self.queue.leave(now, &self.window);
@@ -371,7 +359,9 @@ impl Watcher for Metrics {
         let served = matches!(cause, FinishCause::Result | FinishCause::HandlerError);
         if served {
             row.figures.lengths.response.record(response);
-            row.figures.lengths.delay.record(job.assigned.since(job.accepted));
+            if job.requeues > 0 {
+                row.figures.lengths.delay.record(job.assigned.since(job.accepted));
+            }
             row.figures.lengths.service.record(now.since(job.assigned));
         }
         if row.slo.is_set() && outcome != JobOutcome::Cancelled {

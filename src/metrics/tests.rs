@@ -46,12 +46,34 @@ fn time_is_shared_out_among_states_without_a_gap() {
     assert_eq!((of(Activity::Asleep), of(Activity::Starting), of(Activity::Busy)), (24.0, 2.0, 4.0));
     assert_eq!((of(Activity::Idle), of(Activity::Stopping)), (9.0, 1.0));
     assert_eq!(Activity::ALL.map(of).iter().sum::<f64>(), 40.0);
-    let states = figures.states.map(|level| seconds(level.integral(figures.end)));
+    let states = figures.state_micros().map(seconds);
     assert_eq!(states, [2.0, 34.0, 4.0, 0.0, 0.0, 0.0]);
     assert_eq!(figures.utilization(), Some(4.0 / 16.0));
     assert_eq!(figures.slot_utilization(), Some(4.0 / 13.0));
     assert_eq!((figures.up[1].max(), seconds(figures.up[1].integral(figures.end))), (1, 16.0));
     assert_eq!((figures.workers.image_hits, figures.workers.image_misses), (2, 0));
+}
+
+#[test]
+fn activities_and_the_contract_agree_on_public_states() {
+    use crate::scheduler::PublicState;
+    let mut member = Script::with_endpoints(1).place(0, 0, 0, WorkerKind::Flex).fold(Keep::default()).0.unwrap();
+    for phase in Phase::ALL {
+        for (in_hand, outdated) in [(0, false), (1, false), (0, true), (1, true)] {
+            (member.phase, member.in_hand, member.outdated) = (phase, in_hand, outdated);
+            let public = Activity::of(&member).map(|activity| activity.public(outdated));
+            assert_eq!(public, PublicState::of(phase, in_hand, outdated), "{member:?}");
+        }
+    }
+}
+
+#[derive(Default)]
+struct Keep(Option<Member>);
+
+impl Watcher for Keep {
+    fn worker_left(&mut self, _: Time, worker: &Member) {
+        self.0 = Some(worker.clone());
+    }
 }
 
 #[test]
@@ -172,7 +194,7 @@ proptest! {
         prop_assert_eq!(u128::from(total.queue.integral(end)), lengths.wait.sum());
         prop_assert_eq!(u128::from(total.in_service.integral(end)), lengths.service.sum());
         prop_assert_eq!(total.jobs.outcomes.iter().sum::<u64>(), total.jobs.submitted);
-        let states: u64 = total.states.iter().map(|level| level.integral(end)).sum();
+        let states: u64 = total.state_micros().iter().sum();
         let activities: u64 = total.activities.iter().map(|level| level.integral(end)).sum();
         prop_assert_eq!((states, activities), (end.0, end.0));
         let price = UsdPerSecond(1);

@@ -85,11 +85,16 @@ impl ScalingPolicy for QueueDelay {
         }
         if oldest <= self.delay {
             let overdue_in = (self.delay - oldest) + Span(1);
-            return advice(current, ScaleReason::QueueDelay, Some(overdue_in));
+            // With a tick the next check sees it; without one this is the moment at which the rule changes its mind.
+            let ask_again = (self.asked_at == AskedAt::Events).then_some(overdue_in);
+            return advice(current, ScaleReason::QueueDelay, ask_again);
         }
-        let overdue = seen.details.waiting_longer_than(self.delay);
         let covered = if self.wait_for_start { seen.starting + seen.throttled } else { 0 };
-        let step = if self.per_overdue_job { overdue.saturating_sub(covered) } else { u32::from(covered == 0) };
+        let step = if self.per_overdue_job {
+            seen.details.waiting_longer_than(self.delay).saturating_sub(covered)
+        } else {
+            u32::from(covered == 0)
+        };
         advice(current + step, ScaleReason::QueueDelay, None)
     }
 }

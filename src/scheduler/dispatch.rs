@@ -1,7 +1,7 @@
 //! Job to worker: who has a free place, who is best, and the hand-out.
 
 use super::job::Place;
-use super::worker::Held;
+use super::worker::{Class, Held};
 use super::{Command, Phase, PickUp, Scheduler, TtlRunning};
 use crate::policy::{AskedAt, Trigger};
 use crate::units::{EndpointId, JobId, Time, WorkerId};
@@ -145,6 +145,10 @@ impl Scheduler {
         self.dispatch(endpoint);
         if empty && self.worker(id).held.is_empty() {
             self.start_idle_timer(id);
+        }
+        let entry = &self.endpoints[endpoint.index()];
+        if entry.waiting() == 0 && entry.tally.get(Class::Throttled) > 0 {
+            self.unsettle(endpoint);
         }
         if self.endpoints[endpoint.index()].asked_at == AskedAt::Events {
             self.ask_policy(endpoint, Trigger::JobEnded);

@@ -161,11 +161,12 @@ impl<W: Watcher> Follower<W> {
             cold: false,
         };
         let slot = job.slot();
-        while self.jobs.len() <= slot {
-            self.jobs.push(LiveJob { id: NO_JOB, ..row.clone() });
+        if slot >= self.jobs.len() {
+            self.jobs.resize(slot + 1, LiveJob { id: NO_JOB, ..row.clone() });
         }
-        self.jobs[slot] = row;
-        self.watcher.job_accepted(now, &self.jobs[slot]);
+        let place = &mut self.jobs[slot];
+        *place = row;
+        self.watcher.job_accepted(now, place);
     }
 
     #[inline]

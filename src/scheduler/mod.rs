@@ -36,6 +36,8 @@ mod slab;
 mod timers;
 pub mod transcript;
 pub mod transcript_hash;
+pub mod transcript_json;
+pub mod transcript_text;
 pub mod watch;
 pub mod worker;
 

@@ -66,39 +66,45 @@ impl TranscriptHash {
         format!("{:032x}", self.digest())
     }
 
-    #[inline]
-    fn record(&mut self, now: Time, tag: u8) -> Bytes<'_> {
+    /// Writes one record straight into the buffer. All places are known when it is compiled: a handful of stores.
+    #[inline(always)]
+    fn push(&mut self, now: Time, tag: u8, fields: impl FnOnce(&mut Record<'_>)) {
         if self.used + LONGEST > BUFFER {
-            self.state.update(&self.buffer[..self.used]);
-            self.used = 0;
+            self.flush();
         }
-        let mut bytes = Bytes { buffer: &mut self.buffer, used: &mut self.used };
-        bytes.put(now.0.to_le_bytes()).put([tag]);
-        bytes
+        let room = self.buffer[self.used..].first_chunk_mut().expect("a buffer with less room was flushed");
+        let mut record = Record { room, length: 0 };
+        record.put(now.0.to_le_bytes()).put([tag]);
+        fields(&mut record);
+        self.used += record.length;
+    }
+
+    #[cold]
+    fn flush(&mut self) {
+        self.state.update(&self.buffer[..self.used]);
+        self.used = 0;
     }
 
     /// A specification: rare, of any length, so it goes around the buffer.
     fn specification(&mut self, value: &impl serde::Serialize) {
         let json = serde_json::to_vec(value).expect("specifications are plain data with text keys");
-        self.state.update(&self.buffer[..self.used]);
-        self.used = 0;
+        self.flush();
         self.state.update(&(json.len() as u32).to_le_bytes());
         self.state.update(&json);
     }
 }
 
-/// Room for one record, already known to fit.
-struct Bytes<'a> {
-    buffer: &'a mut [u8; BUFFER],
-    used: &'a mut usize,
+/// Room for one record.
+struct Record<'a> {
+    room: &'a mut [u8; LONGEST],
+    length: usize,
 }
 
-impl Bytes<'_> {
+impl Record<'_> {
     #[inline(always)]
     fn put<const N: usize>(&mut self, bytes: [u8; N]) -> &mut Self {
-        let used = *self.used;
-        self.buffer[used..used + N].copy_from_slice(&bytes);
-        *self.used = used + N;
+        self.room[self.length..self.length + N].copy_from_slice(&bytes);
+        self.length += N;
         self
     }
 
@@ -150,19 +156,27 @@ impl Recorder for TranscriptHash {
         match event {
             Event::JobSubmitted { endpoint, client_ref, policy } => {
                 let limit = |limit: Option<crate::units::Millis>| limit.map_or(0, |limit| limit.0.get());
-                let mut bytes = self.record(now, 8);
-                bytes.endpoint(*endpoint).u64(*client_ref).u32(limit(policy.ttl));
-                bytes.u32(limit(policy.execution_timeout)).word(u8::from(policy.low_priority));
+                self.push(now, 8, |record| {
+                    record
+                        .endpoint(*endpoint)
+                        .u64(*client_ref)
+                        .u32(limit(policy.ttl))
+                        .u32(limit(policy.execution_timeout))
+                        .word(u8::from(policy.low_priority));
+                });
             }
             Event::JobFinished { worker, epoch, job, attempt, result, refresh } => {
-                let mut bytes = self.record(now, 21);
-                bytes.worker(*worker, *epoch).job(*job).u32(*attempt).word(*result as u8).word(u8::from(*refresh));
+                self.push(now, 21, |record| {
+                    record.worker(*worker, *epoch).job(*job).u32(*attempt).word(*result as u8).word(u8::from(*refresh));
+                });
             }
             Event::TakeOpened { worker, epoch, slots } => {
-                self.record(now, 19).worker(*worker, *epoch).u32(*slots);
+                self.push(now, 19, |record| {
+                    record.worker(*worker, *epoch).u32(*slots);
+                });
             }
             Event::DeadlineReached => {
-                self.record(now, 24);
+                self.push(now, 24, |_| {});
             }
             other => self.rare_event(now, other),
         }
@@ -173,13 +187,19 @@ impl Recorder for TranscriptHash {
         self.commands += 1;
         match command {
             Command::AssignJob { job, client_ref, worker, epoch, attempt } => {
-                self.record(now, 105).job(*job).u64(*client_ref).worker(*worker, *epoch).u32(*attempt);
+                self.push(now, 105, |record| {
+                    record.job(*job).u64(*client_ref).worker(*worker, *epoch).u32(*attempt);
+                });
             }
             Command::AcceptJob { job, endpoint, client_ref } => {
-                self.record(now, 107).job(*job).endpoint(*endpoint).u64(*client_ref);
+                self.push(now, 107, |record| {
+                    record.job(*job).endpoint(*endpoint).u64(*client_ref);
+                });
             }
             Command::FinishJob { job, client_ref, outcome, cause } => {
-                self.record(now, 110).job(*job).u64(*client_ref).word(*outcome as u8).word(*cause as u8);
+                self.push(now, 110, |record| {
+                    record.job(*job).u64(*client_ref).word(*outcome as u8).word(*cause as u8);
+                });
             }
             other => self.rare_command(now, other),
         }
@@ -190,67 +210,103 @@ impl TranscriptHash {
     fn rare_event(&mut self, now: Time, event: &Event) {
         match event {
             Event::HostAdded { host } => {
-                self.record(now, 1);
+                self.push(now, 1, |_| {});
                 self.specification(host);
             }
             Event::HostCapacityChanged { host, gpus } => {
-                self.record(now, 2).host(Some(*host)).u32(*gpus);
+                self.push(now, 2, |record| {
+                    record.host(Some(*host)).u32(*gpus);
+                });
             }
             Event::HostLost { host } => {
-                self.record(now, 3).host(Some(*host));
+                self.push(now, 3, |record| {
+                    record.host(Some(*host));
+                });
             }
             Event::HostReturned { host } => {
-                self.record(now, 4).host(Some(*host));
+                self.push(now, 4, |record| {
+                    record.host(Some(*host));
+                });
             }
             Event::EndpointCreated { spec } => {
-                self.record(now, 5);
+                self.push(now, 5, |_| {});
                 self.specification(spec);
             }
             Event::EndpointUpdated { endpoint, spec } => {
-                self.record(now, 6).endpoint(*endpoint);
+                self.push(now, 6, |record| {
+                    record.endpoint(*endpoint);
+                });
                 self.specification(spec);
             }
             Event::EndpointDeleted { endpoint } => {
-                self.record(now, 7).endpoint(*endpoint);
+                self.push(now, 7, |record| {
+                    record.endpoint(*endpoint);
+                });
             }
             Event::CancelRequested { job } => {
-                self.record(now, 9).job(*job);
+                self.push(now, 9, |record| {
+                    record.job(*job);
+                });
             }
             Event::PurgeRequested { endpoint } => {
-                self.record(now, 10).endpoint(*endpoint);
+                self.push(now, 10, |record| {
+                    record.endpoint(*endpoint);
+                });
             }
             Event::ImagePulled { host, image } => {
-                self.record(now, 11).host(Some(*host)).image(*image);
+                self.push(now, 11, |record| {
+                    record.host(Some(*host)).image(*image);
+                });
             }
             Event::ImagePullFailed { host, image } => {
-                self.record(now, 12).host(Some(*host)).image(*image);
+                self.push(now, 12, |record| {
+                    record.host(Some(*host)).image(*image);
+                });
             }
             Event::StageEnded { worker, epoch, stage } => {
-                self.record(now, 13).worker(*worker, *epoch).word(*stage as u8);
+                self.push(now, 13, |record| {
+                    record.worker(*worker, *epoch).word(*stage as u8);
+                });
             }
             Event::WorkerReady { worker, epoch } => {
-                self.record(now, 14).worker(*worker, *epoch);
+                self.push(now, 14, |record| {
+                    record.worker(*worker, *epoch);
+                });
             }
             Event::WorkerExited { worker, epoch, cause } => {
-                self.record(now, 15).worker(*worker, *epoch).word(*cause as u8);
+                self.push(now, 15, |record| {
+                    record.worker(*worker, *epoch).word(*cause as u8);
+                });
             }
             Event::WorkerStopped { worker, epoch, frozen } => {
-                self.record(now, 16).worker(*worker, *epoch).word(u8::from(*frozen));
+                self.push(now, 16, |record| {
+                    record.worker(*worker, *epoch).word(u8::from(*frozen));
+                });
             }
             Event::SnapshotLost { worker, epoch } => {
-                self.record(now, 17).worker(*worker, *epoch);
+                self.push(now, 17, |record| {
+                    record.worker(*worker, *epoch);
+                });
             }
             Event::TakeClosed { worker, epoch } => {
-                self.record(now, 20).worker(*worker, *epoch);
+                self.push(now, 20, |record| {
+                    record.worker(*worker, *epoch);
+                });
             }
             Event::JobStopped { worker, epoch, job, attempt } => {
-                self.record(now, 22).worker(*worker, *epoch).job(*job).u32(*attempt);
+                self.push(now, 22, |record| {
+                    record.worker(*worker, *epoch).job(*job).u32(*attempt);
+                });
             }
             Event::TakeLost { worker, epoch, job, attempt } => {
-                self.record(now, 23).worker(*worker, *epoch).job(*job).u32(*attempt);
+                self.push(now, 23, |record| {
+                    record.worker(*worker, *epoch).job(*job).u32(*attempt);
+                });
             }
             Event::WorkerPinged { worker, epoch } => {
-                self.record(now, 18).worker(*worker, *epoch);
+                self.push(now, 18, |record| {
+                    record.worker(*worker, *epoch);
+                });
             }
             Event::JobSubmitted { .. }
             | Event::JobFinished { .. }
@@ -262,46 +318,74 @@ impl TranscriptHash {
     fn rare_command(&mut self, now: Time, command: &Command) {
         match command {
             Command::PullImage { host, image } => {
-                self.record(now, 101).host(Some(*host)).image(*image);
+                self.push(now, 101, |record| {
+                    record.host(Some(*host)).image(*image);
+                });
             }
             Command::EvictImage { host, image } => {
-                self.record(now, 102).host(Some(*host)).image(*image);
+                self.push(now, 102, |record| {
+                    record.host(Some(*host)).image(*image);
+                });
             }
             Command::StartWorker { worker, epoch, endpoint, host, version, resume } => {
-                let mut bytes = self.record(now, 103);
-                bytes.worker(*worker, *epoch).endpoint(*endpoint).host(Some(*host)).u32(*version);
-                bytes.word(u8::from(*resume));
+                self.push(now, 103, |record| {
+                    record
+                        .worker(*worker, *epoch)
+                        .endpoint(*endpoint)
+                        .host(Some(*host))
+                        .u32(*version)
+                        .word(u8::from(*resume));
+                });
             }
             Command::StopWorker { worker, epoch, mode } => {
-                self.record(now, 104).worker(*worker, *epoch).word(*mode as u8);
+                self.push(now, 104, |record| {
+                    record.worker(*worker, *epoch).word(*mode as u8);
+                });
             }
             Command::StopJob { job, worker, epoch, attempt } => {
-                self.record(now, 106).job(*job).worker(*worker, *epoch).u32(*attempt);
+                self.push(now, 106, |record| {
+                    record.job(*job).worker(*worker, *epoch).u32(*attempt);
+                });
             }
             Command::RejectJob { endpoint, client_ref, reason } => {
-                self.record(now, 108).endpoint(*endpoint).u64(*client_ref).word(*reason as u8);
+                self.push(now, 108, |record| {
+                    record.endpoint(*endpoint).u64(*client_ref).word(*reason as u8);
+                });
             }
             Command::RequeueJob { job, worker, cause } => {
-                self.record(now, 109).job(*job).u64(worker.0).word(*cause as u8);
+                self.push(now, 109, |record| {
+                    record.job(*job).u64(worker.0).word(*cause as u8);
+                });
             }
             Command::WorkerPlaced { worker, endpoint, host, kind, version } => {
-                let mut bytes = self.record(now, 111);
-                bytes.u64(worker.0).endpoint(*endpoint).host(*host).word(*kind as u8).u32(*version);
+                self.push(now, 111, |record| {
+                    record.u64(worker.0).endpoint(*endpoint).host(*host).word(*kind as u8).u32(*version);
+                });
             }
             Command::WorkerChanged { worker, phase, outdated, reason } => {
-                let mut bytes = self.record(now, 112);
-                bytes.u64(worker.0).word(*phase as u8).word(u8::from(*outdated)).word(*reason as u8);
+                self.push(now, 112, |record| {
+                    record.u64(worker.0).word(*phase as u8).word(u8::from(*outdated)).word(*reason as u8);
+                });
             }
             Command::ScaleDecided { endpoint, from, to, reason, trigger } => {
-                let mut bytes = self.record(now, 113);
-                bytes.endpoint(*endpoint).u32(*from).u32(*to).word(*reason as u8);
-                bytes.u64(trigger.map_or(u64::MAX, |job| job.0));
+                self.push(now, 113, |record| {
+                    record
+                        .endpoint(*endpoint)
+                        .u32(*from)
+                        .u32(*to)
+                        .word(*reason as u8)
+                        .u64(trigger.map_or(u64::MAX, |job| job.0));
+                });
             }
             Command::ReleaseChanged { endpoint, version, status } => {
-                self.record(now, 114).endpoint(*endpoint).u32(*version).word(*status as u8);
+                self.push(now, 114, |record| {
+                    record.endpoint(*endpoint).u32(*version).word(*status as u8);
+                });
             }
             Command::BoundsChanged { endpoint, active, max, reason } => {
-                self.record(now, 115).endpoint(*endpoint).u32(*active).u32(*max).word(*reason as u8);
+                self.push(now, 115, |record| {
+                    record.endpoint(*endpoint).u32(*active).u32(*max).word(*reason as u8);
+                });
             }
             Command::AssignJob { .. } | Command::AcceptJob { .. } | Command::FinishJob { .. } => {
                 unreachable!("recorded on the hot path")

@@ -9,6 +9,7 @@ mod curve;
 pub mod deviate;
 pub mod distribution;
 pub mod error;
+pub mod import;
 pub mod lines;
 mod playback;
 mod process;
@@ -18,6 +19,7 @@ pub mod service;
 mod testing;
 pub mod trace;
 pub mod traffic;
+pub mod writer;
 
 pub use arrivals::{Arrival, ArrivalSpec, RatePoint, Traffic, TrafficSource, WorkHint};
 pub use distribution::Distribution;

@@ -76,21 +76,29 @@ impl Process {
         })
     }
 
-    /// The next arrival and what is known of its work.
+    /// The next arrival; what a trace knows of its work goes into `work`, which stays empty otherwise.
     ///
     /// # Errors
     /// If a trace cannot be read further.
     #[inline]
-    pub fn next(&mut self, rng: &mut impl Rng) -> Result<(Time, WorkHint), WorkloadError> {
-        let at = match self {
-            Process::Poisson { mean_gap_s, clock } => {
-                clock.advance(*mean_gap_s * exponential(rng));
-                clock.time()
-            }
-            Process::Trace(playback) => return Ok(playback.next(rng)?.unwrap_or((Time::MAX, WorkHint::default()))),
-            other => other.next_time(rng),
+    pub fn next(&mut self, rng: &mut impl Rng, work: &mut WorkHint) -> Result<Time, WorkloadError> {
+        // The commonest one is short enough to be inlined into the loop that asks.
+        if let Process::Poisson { mean_gap_s, clock } = self {
+            clock.advance(*mean_gap_s * exponential(rng));
+            return Ok(clock.time());
+        }
+        self.next_other(rng, work)
+    }
+
+    fn next_other(&mut self, rng: &mut impl Rng, work: &mut WorkHint) -> Result<Time, WorkloadError> {
+        let Process::Trace(playback) = self else {
+            return Ok(self.next_time(rng));
         };
-        Ok((at, WorkHint::default()))
+        let Some((at, known)) = playback.next(rng)? else {
+            return Ok(Time::MAX);
+        };
+        *work = known;
+        Ok(at)
     }
 
     fn next_time(&mut self, rng: &mut impl Rng) -> Time {

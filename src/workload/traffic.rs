@@ -92,16 +92,10 @@ impl<R: Rng> TrafficStream<R> {
         let source = &mut self.sources[number];
         if let Process::ClosedLoop(clients) = &mut source.process {
             clients.outcome(now, &mut source.instants);
-            let next = source.within(clients_peek(&source.process));
+            let next = clients.peek();
+            let next = source.within(next);
             self.next.set(number, next);
         }
-    }
-}
-
-fn clients_peek(process: &Process) -> Time {
-    match process {
-        Process::ClosedLoop(clients) => clients.peek(),
-        _ => Time::MAX,
     }
 }
 
@@ -134,8 +128,7 @@ impl<R: Rng> Source<R> {
     /// Goes to the next request and tells when it comes.
     #[inline]
     fn advance(&mut self) -> Result<Time, WorkloadError> {
-        let (at, work) = self.process.next(&mut self.instants)?;
-        self.work = work;
+        let at = self.process.next(&mut self.instants, &mut self.work)?;
         Ok(self.within(at))
     }
 

@@ -1,0 +1,245 @@
+//! The transcript as JSON lines, for machines and for replay: a header line, then one object per record with its number
+//! and time. Events carry an `event` field, wishes and notices a `command` field; both have the fields of their type.
+
+use std::io::{self, BufRead, Write};
+
+use serde::{Deserialize, Serialize};
+
+use super::config::SchedulerConfig;
+use super::transcript::Recorder;
+use super::{Command, Event};
+use crate::units::Time;
+
+/// Version of the file format.
+pub const TRANSCRIPT_FORMAT: u32 = 1;
+
+/// The first line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`TRANSCRIPT_FORMAT`].
+    pub thermocline_transcript: u32,
+    /// What was run, for people.
+    pub name: String,
+    /// Master seed of the run; none for a recorded real day.
+    pub seed: Option<u64>,
+    /// What the scheduler knew before the first event: enough to replay the events through it.
+    pub scheduler: SchedulerConfig,
+}
+
+/// One record, as read back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Record {
+    /// Told.
+    Event(Event),
+    /// Asked or noted.
+    Command(Command),
+}
+
+/// One line after the header.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Number of the record, from 0.
+    pub seq: u64,
+    /// Time in microseconds since the start.
+    pub at_us: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+#[derive(Serialize)]
+struct EntryRef<'a, R: Serialize> {
+    seq: u64,
+    at_us: u64,
+    #[serde(flatten)]
+    record: &'a R,
+}
+
+/// A recorder that writes JSON lines. The first error is kept and given back by [`JsonTranscript::finish`].
+pub struct JsonTranscript<W: Write> {
+    writer: W,
+    seq: u64,
+    error: Option<io::Error>,
+}
+
+impl<W: Write> JsonTranscript<W> {
+    /// Writes the header to `writer`, which should be buffered.
+    pub fn new(writer: W, header: &Header) -> JsonTranscript<W> {
+        let mut transcript = JsonTranscript { writer, seq: 0, error: None };
+        transcript.line(header);
+        transcript
+    }
+
+    /// Flushes; the writer and the number of records, or the first error.
+    pub fn finish(mut self) -> io::Result<(W, u64)> {
+        match self.error {
+            Some(error) => Err(error),
+            None => self.writer.flush().map(|()| (self.writer, self.seq)),
+        }
+    }
+
+    fn line(&mut self, value: &impl Serialize) {
+        if self.error.is_none() {
+            let written = serde_json::to_writer(&mut self.writer, value).map_err(io::Error::from);
+            self.error = written.and_then(|()| self.writer.write_all(b"\n")).err();
+        }
+    }
+
+    fn record(&mut self, now: Time, record: &impl Serialize) {
+        self.line(&EntryRef { seq: self.seq, at_us: now.0, record });
+        self.seq += 1;
+    }
+}
+
+impl<W: Write> Recorder for JsonTranscript<W> {
+    fn event(&mut self, now: Time, event: &Event) {
+        self.record(now, event);
+    }
+    fn command(&mut self, now: Time, command: &Command) {
+        self.record(now, command);
+    }
+}
+
+/// Why a transcript file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TranscriptError {
+    /// The file could not be read.
+    #[error("line {line}: {error}")]
+    Io {
+        /// Number of the line, from 1.
+        line: u64,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The line is not what it should be.
+    #[error("line {line}: not a transcript {what}: {error}")]
+    Parse {
+        /// Number of the line, from 1.
+        line: u64,
+        /// Header or record.
+        what: &'static str,
+        /// What the parser said.
+        error: serde_json::Error,
+    },
+    /// Written by another version.
+    #[error("this transcript has format {found}; this program reads format {TRANSCRIPT_FORMAT}")]
+    Version {
+        /// Version in the file.
+        found: u32,
+    },
+    /// Records are missing or out of order.
+    #[error("line {line}: record {found} where {expected} was expected: the transcript is cut or mixed up")]
+    Sequence {
+        /// Number of the line, from 1.
+        line: u64,
+        /// Number found.
+        found: u64,
+        /// Number expected.
+        expected: u64,
+    },
+}
+
+/// Reads a transcript line by line.
+pub struct JsonReader<R> {
+    lines: io::Lines<R>,
+    line: u64,
+}
+
+impl<R: BufRead> JsonReader<R> {
+    /// Reads and checks the header.
+    pub fn new(reader: R) -> Result<(Header, JsonReader<R>), TranscriptError> {
+        let mut reader = JsonReader { lines: reader.lines(), line: 0 };
+        let text = reader.next_line().transpose()?.unwrap_or_default();
+        let header: Header = reader.parse(&text, "header")?;
+        match header.thermocline_transcript {
+            TRANSCRIPT_FORMAT => Ok((header, reader)),
+            found => Err(TranscriptError::Version { found }),
+        }
+    }
+
+    fn next_line(&mut self) -> Option<Result<String, TranscriptError>> {
+        self.line += 1;
+        let line = self.line;
+        self.lines.next().map(|text| text.map_err(|error| TranscriptError::Io { line, error }))
+    }
+
+    fn parse<'a, T: Deserialize<'a>>(&self, text: &'a str, what: &'static str) -> Result<T, TranscriptError> {
+        serde_json::from_str(text).map_err(|error| TranscriptError::Parse { line: self.line, what, error })
+    }
+}
+
+impl<R: BufRead> Iterator for JsonReader<R> {
+    type Item = Result<Entry, TranscriptError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let expected = self.line - 1;
+        let text = match self.next_line()? {
+            Ok(text) => text,
+            Err(error) => return Some(Err(error)),
+        };
+        let entry = self.parse(&text, "record").and_then(|entry: Entry| match entry.seq {
+            found if found == expected => Ok(entry),
+            found => Err(TranscriptError::Sequence { line: self.line, found, expected }),
+        });
+        Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{PolicyChoice, WorkerKind};
+    use crate::scheduler::script::{Line, Script, classes};
+
+    fn header() -> Header {
+        let scheduler =
+            SchedulerConfig { gpu_classes: classes(), images: Vec::new(), eviction: PolicyChoice::named("lru") };
+        Header { thermocline_transcript: TRANSCRIPT_FORMAT, name: "test".to_owned(), seed: Some(7), scheduler }
+    }
+
+    fn script() -> Script {
+        let mut script = Script::with_endpoints(1);
+        script.at(1.0).place(0, 0, 0, WorkerKind::Flex).submit(0, 0).start(0, 1);
+        script.at(3.0).ready(0, 1).assign(0, 0, 1, 1).at(4.25).complete(0, 0, 1, 1).told(Event::DeadlineReached);
+        script
+    }
+
+    fn written() -> String {
+        let mut json = JsonTranscript::new(Vec::new(), &header());
+        script().play(&mut json);
+        String::from_utf8(json.finish().unwrap().0).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let text = written();
+        let (read, reader) = JsonReader::new(text.as_bytes()).unwrap();
+        assert_eq!(read, header());
+        let entries: Vec<Entry> = reader.map(Result::unwrap).collect();
+        assert_eq!(entries.len(), script().lines.len());
+        for (entry, (time, line)) in entries.iter().zip(&script().lines) {
+            assert_eq!(entry.at_us, time.0);
+            match (&entry.record, line) {
+                (Record::Event(read), Line::Fact(told)) => assert_eq!(read, told),
+                (Record::Command(read), Line::Wish(asked)) => assert_eq!(read, asked),
+                other => panic!("mixed up: {other:?}"),
+            }
+        }
+        assert!(text.contains(r#"{"seq":8,"at_us":3000000,"event":"worker_ready","worker":0,"epoch":1}"#), "{text}");
+    }
+
+    #[test]
+    fn damage_is_named_with_its_line() {
+        let text = written();
+        let without_line_3: String =
+            text.lines().enumerate().filter(|(at, _)| *at != 2).map(|(_, line)| format!("{line}\n")).collect();
+        let (_, reader) = JsonReader::new(without_line_3.as_bytes()).unwrap();
+        let error = reader.filter_map(Result::err).next().unwrap();
+        assert!(error.to_string().starts_with("line 3: record 2 where 1 was expected"), "{error}");
+        let newer = text.replacen("\"thermocline_transcript\":1", "\"thermocline_transcript\":9", 1);
+        let error = JsonReader::new(newer.as_bytes()).err().unwrap();
+        assert_eq!(error.to_string(), "this transcript has format 9; this program reads format 1");
+        assert!(matches!(JsonReader::new(&b""[..]), Err(TranscriptError::Parse { line: 1, .. })));
+    }
+}
