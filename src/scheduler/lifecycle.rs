@@ -51,6 +51,8 @@ impl Scheduler {
             }
             if from == Phase::Throttled {
                 self.hosts[host.index()].waiting.retain(|other| *other != id);
+                // Whoever waits behind it may need less room.
+                self.freed.push_back(host);
             }
         }
         self.emit(Command::WorkerChanged { worker: id, phase, outdated, reason });

@@ -35,6 +35,10 @@ impl Checker {
         for (job, outcome, cause) in batch.must_finish {
             self.broken(24, about!(job), format!("{job} must end as {outcome:?} for {cause} and did not"));
         }
+        let starting = |id: &WorkerId| self.model.workers.get(id).is_some_and(|worker| worker.is(Phase::Starting));
+        if let Some(id) = batch.must_be_up.filter(starting) {
+            self.broken(1, about!(id), format!("{id} is ready and still counts as starting"));
+        }
         for (job, cause) in batch.must_leave {
             if self.model.jobs.contains_key(&job) {
                 self.broken(33, about!(job), format!("{job} must leave its worker ({cause}) and did not"));
@@ -63,7 +67,9 @@ impl Checker {
         let endpoint = &self.model.endpoints[id.index()];
         let count =
             |of: &dyn Fn(&WorkerNow) -> bool| self.model.workers_of(id).filter(|(_, worker)| of(worker)).count() as u32;
-        let (all, own) = (count(&|_| true), count(&|worker| worker.kind != WorkerKind::Extra));
+        // Extra workers on their way out no longer count: the setting may have gone down.
+        let extras = count(&|worker| worker.kind == WorkerKind::Extra && !worker.leaving());
+        let own = count(&|worker| worker.kind != WorkerKind::Extra);
         let staying = count(&|worker| !worker.leaving());
         let up = count(&|worker| worker.holds_gpus() && !worker.leaving());
         let active = count(&|worker| worker.kind == WorkerKind::Active && !worker.leaving());
@@ -71,12 +77,13 @@ impl Checker {
         let replaced = count(&|worker| worker.outdated && worker.leaving() && !worker.surplus);
         let extra = if endpoint.max == 0 { 0 } else { endpoint.spec.extra };
         let (most, max, floor, batch) = (endpoint.max + extra, endpoint.max, endpoint.active, endpoint.rollout_batch());
-        let running = if endpoint.spec.extra_mode == ExtraMode::Burst { most } else { max };
+        // An extra worker that replaces one with a fault may still be up when that one comes back.
+        let running = if endpoint.spec.extra_mode == ExtraMode::PrecacheOnly { max } else { most };
         let before = endpoint.count_before;
         let mut found = Findings::new();
         let mut broken = |rule: u8, text: String| found.push((rule, about!(id).to_vec(), text));
-        if all > most && all > before.0 {
-            broken(6, format!("{id} has {all} workers, at most {most} are allowed"));
+        if extras > extra && extras > before.0 {
+            broken(6, format!("{id} has {extras} extra workers, at most {extra} are allowed"));
         }
         if own > max && own > before.1 {
             broken(6, format!("{id} has {own} workers that are not extra, at most {max} are allowed"));
@@ -95,7 +102,7 @@ impl Checker {
         }
         self.report(found);
         let entry = &mut self.model.endpoints[id.index()];
-        entry.count_before = (all, own);
+        entry.count_before = (extras, own);
         entry.replaced_before = replaced;
         entry.above_floor_since = (awake > floor).then(|| entry.above_floor_since.unwrap_or(now));
     }
@@ -110,6 +117,9 @@ fn judge_worker(model: &Model, id: WorkerId, worker: &WorkerNow, found: &mut Fin
     if worker.alive != worker.holds_gpus() {
         broken(1, format!("{id} is {phase:?}, its start {} lives: {}", worker.epoch, worker.alive));
     }
+    if phase == Phase::Stopping && worker.stop.is_none() {
+        broken(40, format!("{id} is stopping, but nobody told it to"));
+    }
     if worker.in_hand() > 0 && !matches!(phase, Phase::Ready | Phase::Draining) {
         broken(5, format!("{id} is {phase:?} and holds {:?} {:?}", worker.jobs, worker.stopping));
     }
@@ -123,6 +133,9 @@ fn judge_worker(model: &Model, id: WorkerId, worker: &WorkerNow, found: &mut Fin
         }
         return;
     };
+    if phase == Phase::Placing {
+        broken(1, format!("{id} looks for a host and is on {place}"));
+    }
     if !host.up {
         broken(27, format!("{id} is {phase:?} on {place}, which is lost"));
     }

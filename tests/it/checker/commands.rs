@@ -190,6 +190,7 @@ impl Checker {
                     waiting.low == low
                         && before.is_none_or(|before| **other < before)
                         && waiting.avoid != Some(worker)
+                        && !waiting.may_be_bound
                         && waiting.expires > self.model.now
                 })
                 .map(|(other, _)| *other)
@@ -344,10 +345,11 @@ impl Checker {
         let JobPlace::Held { worker: worker_id, attempt, .. } = job.place else { return };
         let runs_on = matches!(cause, FinishCause::Cancelled | FinishCause::TtlRunning | FinishCause::ExecutionTimeout);
         let alive = self.model.workers.get(&worker_id).is_some_and(|worker| worker.alive && worker.stop.is_none());
+        let grace = self.model.endpoints[job.endpoint.index()].spec.stop_job_grace;
         self.left_worker(id, worker_id);
         if runs_on && alive {
             if let Some(worker) = self.model.workers.get_mut(&worker_id) {
-                worker.stopping.insert(id, (attempt, now));
+                worker.stopping.insert(id, (attempt, now + grace));
             }
             self.batch().must_stop.push((id, worker_id));
         }

@@ -21,6 +21,7 @@ impl Checker {
             must_finish: Vec::new(),
             must_answer: None,
             must_leave: Vec::new(),
+            must_be_up: None,
             must_stop: Vec::new(),
             stops: Vec::new(),
             commands: 0,
@@ -140,9 +141,6 @@ impl Checker {
         let release = new_containers(&found.spec, spec);
         found.changed = now;
         found.last_request = now;
-        if found.spec == *spec && (found.active, found.max) == (spec.active.min(spec.max), spec.max) {
-            return Some("the same settings again");
-        }
         found.spec = spec.clone();
         (found.active, found.max) = (spec.active.min(spec.max), spec.max);
         if release {
@@ -182,9 +180,6 @@ impl Checker {
     }
 
     fn purge(&mut self, endpoint: EndpointId) -> Stale {
-        if self.model.queue(endpoint).next().is_none() {
-            return Some("nothing to purge");
-        }
         self.queue_must_end(endpoint, FinishCause::Purged);
         None
     }
@@ -244,6 +239,10 @@ impl Checker {
                 worker.open = 0;
                 Some("nothing follows from a closed take")
             }
+            Event::WorkerReady { .. } => {
+                self.batch().must_be_up = Some(id);
+                None
+            }
             Event::WorkerPinged { .. } | Event::StageEnded { .. } => Some("nothing follows from a sign of life"),
             _ => None,
         }
@@ -270,7 +269,11 @@ impl Checker {
     ) -> Stale {
         let now = self.model.now;
         let stopped = self.place_freed(id, epoch, job, attempt);
-        let latest = self.model.jobs.get(&job).is_some_and(|found| found.last == Some((id, epoch, attempt)));
+        // The number of the attempt tells all: no two hand-outs of a job share it.
+        let latest = self.model.jobs.get(&job).is_some_and(|found| {
+            let waits = found.place == JobPlace::Queued;
+            found.last.is_some_and(|(w, e, a)| (w, a) == (id, attempt) && (e == epoch || waits))
+        });
         if !latest {
             return if stopped { None } else { Some("the job has an outcome, or a later attempt") };
         }

@@ -73,15 +73,15 @@ impl Instant<'_> {
                 format!("{id} is unhealthy at {now} s, its backoff ended: {:?}", worker.retry_at),
             );
         }
-        if worker.is(Phase::Starting) && worker.since + spec.init_timeout <= now && !unbounded(spec.init_timeout) {
+        if worker.is(Phase::Starting) && worker.ready_until <= now && worker.ready_until != Time::MAX {
             self.broken(22, about!(id), format!("{id} starts since {} s, longer than its init timeout", worker.since));
         }
         if worker.is(Phase::Draining) && worker.in_hand() == 0 {
             self.broken(40, about!(id), format!("{id} drains with nothing in hand"));
         }
-        let ignored = worker.stopping.iter().find(|(_, (_, since))| *since + spec.stop_job_grace <= now);
-        if let Some((job, (_, since))) = ignored {
-            self.broken(40, about!(id, job), format!("{id} ignores since {since} s that {job} has ended"));
+        let ignored = worker.stopping.iter().find(|(_, (_, until))| *until <= now);
+        if let Some((job, (_, until))) = ignored {
+            self.broken(40, about!(id, job), format!("{id} has had until {until} s to let go of {job}"));
         }
         if let Some(lease) = spec.lease
             && !worker.jobs.is_empty()
@@ -95,9 +95,11 @@ impl Instant<'_> {
         }
         if let Some(longest) = longest_timeout(endpoint)
             && self.idles(worker, endpoint)
-            && endpoint
-                .above_floor_since
-                .is_some_and(|since| worker.idle_since.max(endpoint.changed).max(since) + longest < now)
+            && endpoint.above_floor_since.is_some_and(|since| {
+                // One that stood in for an active worker is looked at again after another timeout, at least a second.
+                let relieved = since + longest.max(Span::SECOND);
+                relieved.max(worker.idle_since.max(endpoint.changed) + longest) < now
+            })
         {
             self.broken(9, about!(id), format!("{id} is idle since {} s, its timeout is {longest}", worker.idle_since));
         }
@@ -142,7 +144,7 @@ impl Instant<'_> {
             .map(|(id, _)| *id)
             .collect();
         let stuck = self.model.queue(id).find_map(|(job, waiting)| {
-            let worker = idle.iter().find(|worker| waiting.avoid != Some(**worker))?;
+            let worker = idle.iter().find(|worker| waiting.avoid != Some(**worker) && !waiting.may_be_bound)?;
             Some((*job, *worker))
         });
         if let Some((job, worker)) = stuck {
@@ -183,8 +185,4 @@ fn longest_timeout(endpoint: &EndpointNow) -> Option<Span> {
     EndpointNow::fixed_idle_timeout(&endpoint.spec)?;
     let timeouts: Option<Vec<Span>> = endpoint.idle_timeouts.iter().copied().collect();
     timeouts?.into_iter().max()
-}
-
-fn unbounded(span: Span) -> bool {
-    span == Span::MAX
 }

@@ -39,7 +39,7 @@ pub struct EndpointNow {
     /// When settings last changed.
     pub changed: Time,
     pub last_request: Time,
-    /// Workers (all, without extra) after the batch before.
+    /// Workers (extra ones, all others) after the batch before.
     pub count_before: (u32, u32),
     /// Outdated workers on their way out after the batch before.
     pub replaced_before: u32,
@@ -92,6 +92,10 @@ pub struct WorkerNow {
     pub version: u32,
     /// None until its first `WorkerChanged`.
     pub phase: Option<Phase>,
+    /// The phase before.
+    pub came_from: Option<Phase>,
+    /// A start that began with this phase ends before.
+    pub ready_until: Time,
     pub since: Time,
     pub outdated: bool,
     pub reason: Option<WorkerReason>,
@@ -101,7 +105,7 @@ pub struct WorkerNow {
     pub alive: bool,
     /// Jobs without an outcome that it was given.
     pub jobs: BTreeMap<JobId, u32>,
-    /// Jobs with an outcome that it has been told to stop, and since when.
+    /// Jobs with an outcome that it has been told to stop, and until when it must have.
     pub stopping: BTreeMap<JobId, (u32, Time)>,
     /// Places that it has asked to be filled.
     pub open: u32,
@@ -185,6 +189,8 @@ pub struct Batch {
     pub must_finish: Vec<(JobId, JobOutcome, FinishCause)>,
     /// Submission that must be answered once.
     pub must_answer: Option<(EndpointId, u64)>,
+    /// A worker that said it is ready.
+    pub must_be_up: Option<WorkerId>,
     /// Jobs that must leave their worker: requeued, or failed for good.
     pub must_leave: Vec<(JobId, RequeueCause)>,
     /// Jobs that got an outcome while a worker runs them.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use thermocline::scheduler::{Command, EndpointSpec, ExtraMode, Phase, WorkerKind, WorkerReason};
 use thermocline::units::{EndpointId, HostId, Span, Time, WorkerId};
 
-use super::model::{EndpointNow, WorkerNow};
+use super::model::{EndpointNow, JobNow, JobPlace, WorkerNow};
 use super::{Checker, about, phases};
 
 impl Checker {
@@ -105,8 +105,18 @@ impl Checker {
         if !cached {
             self.broken(20, about!(id, host), format!("{id} starts on {host} without its image there"));
         }
-        if worker.kind == WorkerKind::Extra && spec.is_some_and(|spec| spec.extra_mode == ExtraMode::PrecacheOnly) {
+        if worker.kind == WorkerKind::Extra
+            && spec.as_ref().is_some_and(|spec| spec.extra_mode == ExtraMode::PrecacheOnly)
+        {
             self.broken(6, about!(id), format!("extra worker {id} starts, but extra workers only keep caches warm"));
+        }
+        self.starts_for_somebody(id, &worker);
+        let runs = |one: &WorkerNow| one.holds_gpus() && !one.leaving();
+        let up = self.model.workers_of(endpoint).filter(|(other, one)| **other != id && runs(one)).count() as u32;
+        let max = self.model.endpoint(endpoint).map_or(0, |found| found.max);
+        let replaces = spec.as_ref().is_some_and(|spec| spec.extra_mode == ExtraMode::ReplaceThrottled);
+        if replaces && worker.kind == WorkerKind::Extra && worker.epoch == 0 && up >= max {
+            self.broken(7, about!(id), format!("extra worker {id} starts beside {up} others, at most {max} may run"));
         }
         if let Some(worker) = self.model.workers.get_mut(&id) {
             worker.epoch = epoch;
@@ -116,6 +126,26 @@ impl Checker {
             worker.refresh = false;
             worker.snapshot = None;
             worker.ready_at = None;
+        }
+    }
+
+    /// Rule 17: jobs of low priority alone start nobody.
+    fn starts_for_somebody(&mut self, id: WorkerId, worker: &WorkerNow) {
+        let own = |job: &&JobNow| job.endpoint == worker.endpoint;
+        let low_waits = self.model.jobs.values().filter(own).any(|job| job.low && job.place == JobPlace::Queued);
+        let normal = self.model.jobs.values().filter(own).any(|job| !job.low || job.place != JobPlace::Queued);
+        let endpoint = &self.model.endpoints[worker.endpoint.index()];
+        let runs = |one: &WorkerNow| one.holds_gpus() && !one.leaving();
+        let up = self.model.workers_of(worker.endpoint).filter(|(other, one)| **other != id && runs(one)).count();
+        // A start that was wanted before, and waited for its image or for room, is not called off.
+        let decided_now = matches!(worker.came_from, Some(Phase::Asleep | Phase::Frozen | Phase::Unhealthy));
+        let own_accord = !decided_now
+            || endpoint.spec.policies.scaling.name == "fixed"
+            || up < endpoint.active as usize
+            || matches!(worker.kind, WorkerKind::Active)
+            || worker.reason == Some(WorkerReason::Refresh);
+        if low_waits && !normal && !own_accord {
+            self.broken(17, about!(id), format!("{id} starts ({:?}) for jobs of low priority alone", worker.reason));
         }
     }
 
@@ -134,6 +164,9 @@ impl Checker {
         let Some(worker) = self.model.workers.get_mut(&id) else { return };
         if before.phase != Some(to) {
             worker.since = now;
+            worker.came_from = before.phase;
+            let limit = self.model.endpoints[worker.endpoint.index()].spec.init_timeout;
+            worker.ready_until = now + limit;
             let leaves = matches!(to, Phase::Draining | Phase::Stopping);
             worker.surplus = leaves && (reason != WorkerReason::Outdated || before.surplus);
         }
@@ -241,6 +274,8 @@ fn new_worker(endpoint: EndpointId, host: Option<HostId>, kind: WorkerKind, vers
         kind,
         version,
         phase: None,
+        came_from: None,
+        ready_until: Time::MAX,
         since: now,
         outdated: false,
         reason: None,

@@ -219,10 +219,20 @@ impl Driver {
 
     /// Tells a fact, and then the same fact once more: nothing may follow from that.
     fn tell_twice(&mut self, event: &Event) -> TestCaseResult {
-        self.tell(event)?;
+        let followed = self.tell(event)?;
         self.told.push(event.clone());
         let deadline = self.scheduler.next_deadline();
         if is_new_each_time(event) {
+            return Ok(());
+        }
+        // Another pull of the same image may be under way by now: that it failed is news.
+        let pulls_again = |command: &Command| match (command, event) {
+            (Command::PullImage { host, image }, Event::ImagePullFailed { host: h, image: i }) => {
+                (host, image) == (h, i)
+            }
+            _ => false,
+        };
+        if followed.iter().any(pulls_again) {
             return Ok(());
         }
         let again = self.tell(event)?;

@@ -35,7 +35,7 @@ macro_rules! switches {
         pub enum Switch { $($name),+ }
 
         impl Switch {
-            const ALL: [Switch; 32] = [$(Switch::$name),+];
+            pub const ALL: [Switch; 32] = [$(Switch::$name),+];
         }
     };
 }

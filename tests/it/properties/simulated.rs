@@ -3,9 +3,12 @@
 use proptest::test_runner::{TestCaseError, TestCaseResult};
 use thermocline::ledger::{Ledger, Rounding};
 use thermocline::metrics::Metrics;
+use thermocline::policy::PolicyChoice;
+use thermocline::scheduler::GpuClassId;
 use thermocline::scheduler::follow::Follower;
 use thermocline::sim::plan::Plan;
 use thermocline::sim::{EndReason, RunEnd, Simulation};
+use thermocline::units::Span;
 
 use super::plans::{Knobs, Switch, knobs, plan};
 use super::{check, fail};
@@ -44,12 +47,7 @@ fn no_promise_is_broken_whatever_goes_wrong() {
 #[test]
 fn once_faults_stop_every_job_gets_its_outcome_and_every_worker_rests() {
     check("tests/testdata/properties-liveness.txt", 60, &knobs(20..150), |knobs| {
-        let knobs = lively(knobs);
-        let mut plan = plan(&knobs);
-        plan.endpoints.iter_mut().for_each(|endpoint| {
-            endpoint.spec.active = endpoint.spec.active.min(1);
-            endpoint.spec.policies.scaling = thermocline::policy::PolicyChoice::named("queue_delay");
-        });
+        let plan = lively(knobs);
         let run = judged(&plan)?;
         if run.end.reason != EndReason::Finished {
             return fail(format!("{}; waiting: {:?}", run.end, run.checker.model().jobs));
@@ -64,13 +62,23 @@ fn once_faults_stop_every_job_gets_its_outcome_and_every_worker_rests() {
 }
 
 /// Only what heals: a host for everybody, starts that succeed in the end, nothing that takes workers or jobs away for good.
-fn lively(knobs: Knobs) -> Knobs {
+fn lively(knobs: Knobs) -> Plan {
     use Switch::*;
     let mut knobs = knobs.calm();
     let lasting = [BadRelease, Updates, Releases, Deletion, Suspension, Dormancy, LowPriority, ManyGpus, SmallDisk];
     lasting.into_iter().for_each(|switch| knobs.switches[switch as usize] = false);
     knobs.switches[SharedImage as usize] = true;
-    knobs
+    let mut plan = plan(&knobs);
+    // Every host suits every endpoint, and has room for all active workers and one more.
+    plan.hosts.iter_mut().for_each(|host| host.spec.gpus = 4);
+    plan.endpoints.iter_mut().for_each(|endpoint| {
+        endpoint.spec.active = endpoint.spec.active.min(1);
+        endpoint.spec.gpu_classes = vec![GpuClassId(0), GpuClassId(1)];
+        endpoint.spec.data_centers.clear();
+        endpoint.spec.backoff.give_up_after = Span::from_whole_secs(7 * 24 * 3_600);
+        endpoint.spec.policies.scaling = PolicyChoice::named("queue_delay");
+    });
+    plan
 }
 
 /// The metrics count what the checker counted.
@@ -95,10 +103,35 @@ fn worker_time_is_conserved(run: &Judged) -> TestCaseResult {
     for (endpoint, lifetime) in run.checker.lifetimes(run.end.now) {
         let Some(figures) = run.metrics.endpoint(endpoint) else { return fail(format!("{endpoint} has no figures")) };
         let counted: u64 = figures.activities.iter().map(|level| level.integral(run.end.now)).sum();
-        let by_state: u64 = figures.states.iter().map(|level| level.integral(run.end.now)).sum();
+        let by_state: u64 = figures.state_micros().iter().sum();
         if (counted, by_state) != (lifetime, lifetime) {
             return fail(format!("{endpoint}: workers existed {lifetime} us, activities {counted}, states {by_state}"));
         }
     }
     Ok(())
+}
+
+#[test]
+fn zz_replay() {
+    let Ok(text) = std::env::var("KNOBS") else { return };
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    let number = |at: usize| parts[at].split_whitespace().find_map(|word| word.parse::<u64>().ok()).unwrap();
+    let mut knobs = Knobs {
+        seed: number(0),
+        endpoints: number(1) as u32,
+        hosts: number(2) as u32,
+        jobs: number(3),
+        switches: [false; 32],
+    };
+    for switch in Switch::ALL {
+        knobs.switches[switch as usize] =
+            parts[4..].iter().any(|name| name.trim_matches(|c| c == '[' || c == ']') == format!("{switch:?}"));
+    }
+    println!("{knobs:?}");
+    let plan = if std::env::var_os("LIVELY").is_some() { lively(knobs) } else { plan(&knobs) };
+    let mut recorder = (crate::support::text::Lines::default(), Checker::new(&plan.scheduler));
+    let _ = Simulation::new(&plan).unwrap().run(&mut recorder, &mut |_| {});
+    println!("{}", recorder.0.text);
+    recorder.1.finish();
+    println!("{}", recorder.1.complaint());
 }

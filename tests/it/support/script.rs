@@ -81,7 +81,7 @@ fn step<R: Recorder>(world: &mut World<R>, line: &str) {
     }
     match words[..] {
         ["image" | "eviction", ..] => {}
-        ["host", ref settings @ ..] => world.tell(&Event::HostAdded { host: Box::new(host(settings, line)) }),
+        ["host", ref settings @ ..] => world.tell(&Event::HostAdded { host: Box::new(host(settings)) }),
         ["world", ref habits @ ..] => habits.iter().for_each(|habit| set_habit(&mut world.habits, habit)),
         ["endpoint", ref settings @ ..] => {
             let mut spec = EndpointSpec::with_defaults("endpoint", ImageId(0), GpuClassId(0));
@@ -171,9 +171,9 @@ fn exit_cause(word: &str) -> Option<ExitCause> {
     })
 }
 
-fn host(settings: &[&str], name: &str) -> HostSpec {
+fn host(settings: &[&str]) -> HostSpec {
     let mut host = HostSpec {
-        name: name.to_owned(),
+        name: "host".to_owned(),
         data_center: "EU".to_owned(),
         gpu_class: GpuClassId(0),
         gpus: 1,
