@@ -82,8 +82,10 @@ impl ScalingPolicy for RequestCount {
 
     fn advise(&mut self, seen: &Observation<'_>) -> Advice {
         let proposal = (seen.queued + seen.in_progress).div_ceil(self.requests_per_worker);
-        let workers = self.highest_recent(seen.now, proposal);
-        let reason = if workers < seen.up_or_coming() { ScaleReason::LoadFell } else { ScaleReason::RequestCount };
+        let current = seen.up_or_coming();
+        // What was wanted a while ago keeps workers, but starts none.
+        let workers = self.highest_recent(seen.now, proposal).min(current.max(proposal));
+        let reason = if workers < current { ScaleReason::LoadFell } else { ScaleReason::RequestCount };
         Advice { workers, surplus: Surplus::StopIdle, reason, ask_again: None }
     }
 

@@ -10,24 +10,35 @@ impl Scheduler {
     /// Brings waiting jobs and free places together until one side is empty. A waiting job goes to the first worker that becomes
     /// free (late binding); jobs of low priority only when none of normal priority waits.
     pub(super) fn dispatch(&mut self, endpoint: EndpointId) {
-        loop {
-            let entry = &mut self.endpoints[endpoint.index()];
-            let Some(&(_, best)) = entry.available.front() else { return };
-            let low = entry.queue.len() == 0;
-            let queue = if low { &mut entry.queue_low } else { &mut entry.queue };
-            let Some(id) = queue.front(&self.jobs) else { return };
-            let worker = self.avoiding_last_worker(endpoint, id, best);
-            let entry = &mut self.endpoints[endpoint.index()];
-            if low {
-                entry.queue_low.pop_front();
-            } else {
-                entry.queue.pop_front();
-            }
-            if let Some(job) = self.jobs.get(id.0).filter(|job| job.own_ttl) {
-                entry.own_ttls.remove(&(job.expires, id));
-            }
-            self.assign(worker, id);
+        let mut handed_out = false;
+        while self.dispatch_one(endpoint) {
+            handed_out = true;
         }
+        let entry = &self.endpoints[endpoint.index()];
+        if handed_out && entry.waiting_normal() == 0 && entry.tally.get(Class::Throttled) > 0 {
+            self.unsettle(endpoint);
+        }
+    }
+
+    /// Hands out the next waiting job; false when none waits or nobody is free.
+    fn dispatch_one(&mut self, endpoint: EndpointId) -> bool {
+        let entry = &mut self.endpoints[endpoint.index()];
+        let Some(&(_, best)) = entry.available.front() else { return false };
+        let low = entry.queue.len() == 0;
+        let queue = if low { &mut entry.queue_low } else { &mut entry.queue };
+        let Some(id) = queue.front(&self.jobs) else { return false };
+        let worker = self.avoiding_last_worker(endpoint, id, best);
+        let entry = &mut self.endpoints[endpoint.index()];
+        if low {
+            entry.queue_low.pop_front();
+        } else {
+            entry.queue.pop_front();
+        }
+        if let Some(job) = self.jobs.get(id.0).filter(|job| job.own_ttl) {
+            entry.own_ttls.remove(&(job.expires, id));
+        }
+        self.assign(worker, id);
+        true
     }
 
     /// A job that lost its worker goes to another one where there is a choice (contract §3.4).
@@ -145,10 +156,6 @@ impl Scheduler {
         self.dispatch(endpoint);
         if empty && self.worker(id).held.is_empty() {
             self.start_idle_timer(id);
-        }
-        let entry = &self.endpoints[endpoint.index()];
-        if entry.waiting() == 0 && entry.tally.get(Class::Throttled) > 0 {
-            self.unsettle(endpoint);
         }
         if self.endpoints[endpoint.index()].asked_at == AskedAt::Events {
             self.ask_policy(endpoint, Trigger::JobEnded);

@@ -77,6 +77,12 @@ impl Tally {
     pub(super) fn up_or_coming(&self) -> u32 {
         self.get(Class::Idle) + self.get(Class::Busy) + self.get(Class::Coming)
     }
+
+    /// As [`Self::up_or_coming`], with those whose host is full: what policies count and the scaler's decisions are about.
+    #[inline]
+    pub(super) fn wanted(&self) -> u32 {
+        self.up_or_coming() + self.get(Class::Throttled)
+    }
 }
 
 /// An endpoint.
@@ -87,6 +93,8 @@ pub(super) struct Endpoint {
     pub(super) asked_at: AskedAt,
     /// Whether idle workers leave by their idle timeout.
     pub(super) uses_idle_timeout: bool,
+    /// The policy's last answer leaves workers beyond it to their timeouts; if not, it brings them down itself.
+    pub(super) keeps_surplus: bool,
     pub(super) deleted: bool,
     /// Bounds in force: the settings, unless dormant or suspended.
     pub(super) active: u32,
@@ -140,6 +148,7 @@ impl Endpoint {
         Ok(Endpoint {
             asked_at: policies.scaling.asked_at(),
             uses_idle_timeout: policies.scaling.uses_idle_timeout(),
+            keeps_surplus: true,
             policies,
             deleted: false,
             active: spec.active.min(spec.max),
@@ -181,6 +190,12 @@ impl Endpoint {
     #[inline]
     pub(super) fn waiting(&self) -> u32 {
         self.queue.len() + self.queue_low.len() + self.bound
+    }
+
+    /// Jobs of normal priority that wait: the only ones for which a worker may be started.
+    #[inline]
+    pub(super) fn waiting_normal(&self) -> u32 {
+        self.queue.len() + self.bound
     }
 
     /// Workers that count against max: all but the extra ones.

@@ -1,6 +1,6 @@
 //! Failures: exits, silence, start limits, and the exponential backoff of unhealthy workers.
 
-use super::worker::{AfterStop, Class};
+use super::worker::AfterStop;
 use super::{ExitCause, Phase, RequeueCause, Scheduler, StopMode, WorkerReason};
 use crate::policy::Trigger;
 use crate::units::{Span, WorkerId};
@@ -20,7 +20,8 @@ impl Scheduler {
         match phase {
             // It was on its way out anyway.
             Phase::Stopping | Phase::Draining => self.stop_complete(id, after, false),
-            _ if cause == ExitCause::Left => {
+            // A start that ends with exit code 0 never served: as bad as any other, or it would be started for ever.
+            _ if cause == ExitCause::Left && phase != Phase::Starting => {
                 self.worker_mut(id).reason = reason;
                 self.stop_complete(id, AfterStop::Sleep, false);
             }
@@ -81,8 +82,12 @@ impl Scheduler {
         let worker = self.worker(id);
         let (endpoint, reason) = (worker.endpoint, worker.reason);
         let entry = &self.endpoints[endpoint.index()];
-        let up = entry.tally.up_or_coming() + entry.tally.get(Class::Throttled);
-        let needed = up < entry.active.min(entry.max) || (entry.waiting() > 0 && up < entry.max);
+        let up = entry.tally.wanted();
+        let always_on = worker.kind == super::WorkerKind::Active;
+        let needed = always_on || up < entry.active.min(entry.max) || (entry.waiting_normal() > 0 && up < entry.max);
+        let never_up =
+            worker.kind == super::WorkerKind::Extra && entry.spec.extra_mode == super::ExtraMode::PrecacheOnly;
+        let needed = needed && !never_up;
         self.worker_mut(id).cause = reason;
         if needed {
             let worker = self.worker_mut(id);

@@ -12,12 +12,12 @@ impl Scheduler {
         let Some(entry) = self.endpoints.get_mut(endpoint.index()).filter(|entry| !entry.deleted) else {
             return self.emit(reject(RejectReason::UnknownEndpoint));
         };
+        entry.last_request = now;
         let can_start_now = entry.waiting() == 0 && !entry.available.is_empty();
         if !can_start_now && entry.waiting() >= entry.spec.max_queued {
             return self.emit(reject(RejectReason::QueueFull));
         }
         entry.arrived += 1;
-        entry.last_request = now;
         let ttl = policy.ttl.map_or(entry.spec.ttl, |ttl| ttl.span());
         let own_ttl = ttl != entry.uniform_ttl;
         let execution_timeout = policy.execution_timeout.map(|ms| ms.span()).or(entry.spec.execution_timeout);
@@ -170,7 +170,7 @@ impl Scheduler {
         }
         if let Some(job) = self.jobs.remove(id.0) {
             self.emit(Command::FinishJob { job: id, client_ref: job.client_ref, outcome, cause });
-            if self.endpoints[job.endpoint.index()].waiting() == 0 {
+            if self.endpoints[job.endpoint.index()].waiting_normal() == 0 {
                 self.unsettle(job.endpoint);
             }
         }

@@ -51,6 +51,8 @@ impl Scheduler {
             }
             if from == Phase::Throttled {
                 self.hosts[host.index()].waiting.retain(|other| *other != id);
+                // Whoever waits behind it may need less room.
+                self.freed.push_back(host);
             }
         }
         self.emit(Command::WorkerChanged { worker: id, phase, outdated, reason });
@@ -270,9 +272,9 @@ impl Scheduler {
     /// The worker is gone for good, with everything it held.
     pub(super) fn remove(&mut self, id: WorkerId, reason: WorkerReason) {
         self.unbind(id);
-        self.set_phase(id, Phase::Removed, reason);
         let cause = if reason == WorkerReason::HostLost { RequeueCause::HostLost } else { RequeueCause::WorkerKilled };
         self.lose_all(id, cause);
+        self.set_phase(id, Phase::Removed, reason);
         self.leave_host(id);
         let Some(worker) = self.workers.remove(id.0) else { return };
         let entry = &mut self.endpoints[worker.endpoint.index()];

@@ -1,7 +1,7 @@
 //! Which host: new slots, extra workers, throttled workers, pulls and evictions, hosts that come and go.
 
 use super::hosts::Host;
-use super::worker::{AfterStop, Worker};
+use super::worker::{AfterStop, Class, Worker};
 use super::{Command, ExtraMode, HostSpec, Phase, Scheduler, Slots, WorkerKind, WorkerReason};
 use crate::policy::HostView;
 use crate::units::{EndpointId, HostId, ImageId, Span, Time, WorkerId};
@@ -245,7 +245,13 @@ impl Scheduler {
         self.set_phase_for(id, Phase::Throttled, WorkerReason::HostFull, limit);
         self.hosts[host.index()].waiting.push_back(id);
         let entry = &self.endpoints[endpoint.index()];
-        if entry.spec.extra_mode != ExtraMode::PrecacheOnly && entry.queue.len() > 0 {
+        let stuck = entry.tally.get(Class::Throttled) + entry.tally.get(Class::Unhealthy);
+        let stand_in = match entry.spec.extra_mode {
+            ExtraMode::Burst => true,
+            ExtraMode::ReplaceThrottled => entry.extras < stuck,
+            ExtraMode::PrecacheOnly => false,
+        };
+        if stand_in && entry.queue.len() > 0 {
             for host in self.hosts_for_extra(endpoint, 1) {
                 self.create_extra(endpoint, host);
             }
@@ -267,7 +273,13 @@ impl Scheduler {
     pub(super) fn replace_throttled(&mut self, id: WorkerId) {
         let worker = self.worker(id);
         let (endpoint, old, gpus) = (worker.endpoint, worker.host, worker.gpus);
-        let found = self.best_host(id, old).filter(|host| self.hosts[host.index()].free_gpus() >= gpus);
+        let (extra, image) = (worker.kind == WorkerKind::Extra, worker.image);
+        let has_room = |host: &HostId| {
+            let host = &self.hosts[host.index()];
+            // An extra worker runs only where the image is cached.
+            host.free_gpus() >= gpus && (!extra || host.has(image))
+        };
+        let found = self.best_host(id, old).filter(has_room);
         let Some(host) = found else {
             let limit = self.endpoints[endpoint.index()].spec.replace_throttled_after;
             let at = self.now + limit.max(Span::SECOND);

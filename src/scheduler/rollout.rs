@@ -113,12 +113,15 @@ impl Scheduler {
         let (endpoint, kind) = (worker.endpoint, worker.kind);
         self.remove(id, WorkerReason::Outdated);
         let entry = &self.endpoints[endpoint.index()];
-        let on_demand = entry.spec.slots == Slots::OnDemand && kind == WorkerKind::Flex;
+        // Bounds may have changed since the worker was told to go.
+        let actives = entry.workers.iter().filter(|id| self.worker(**id).kind == WorkerKind::Active).count() as u32;
+        let always_on = actives < entry.active;
+        let on_demand = entry.spec.slots == Slots::OnDemand && !always_on;
         if kind == WorkerKind::Extra || on_demand || entry.regular_workers() + entry.gave_up >= entry.max {
             return;
         }
-        let wanted = kind == WorkerKind::Active || entry.waiting() > 0;
-        let kind = if kind == WorkerKind::Active { WorkerKind::Active } else { WorkerKind::Flex };
+        let wanted = always_on || entry.waiting_normal() > 0;
+        let kind = if always_on { WorkerKind::Active } else { WorkerKind::Flex };
         self.endpoints[endpoint.index()].replacing += 1;
         let new = self.create_replacement(endpoint, kind, wanted);
         if let Some(worker) = self.workers.get(new.0) {

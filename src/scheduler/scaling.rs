@@ -96,7 +96,8 @@ impl Scheduler {
             entry.next_ask = now + span.max(Span(1));
             self.endpoint_deadlines.arm(endpoint.index(), entry.next_ask);
         }
-        let count = entry.tally.up_or_coming();
+        entry.keeps_surplus = advice.surplus == Surplus::KeepAlive;
+        let count = entry.tally.wanted();
         let burst = if entry.spec.extra_mode == ExtraMode::Burst { entry.spec.extra } else { 0 };
         let wanted = advice.workers.clamp(entry.active.min(entry.max), entry.max + burst);
         if wanted > count {
@@ -119,6 +120,9 @@ impl Scheduler {
         trigger: Option<JobId>,
     ) -> Option<WorkerId> {
         let mut wake = self.wakeable(endpoint);
+        if reason == ScaleReason::ActiveFloor {
+            wake.sort_by_key(|id| self.worker(*id).kind != WorkerKind::Active);
+        }
         wake.truncate(more as usize);
         let entry = &self.endpoints[endpoint.index()];
         let left = more - wake.len() as u32;
@@ -127,7 +131,7 @@ impl Scheduler {
         let extra = left - new;
         let extra = extra.min(self.extra_allowed(endpoint, entry.tally.up_or_coming() + more));
         let extra_hosts = self.hosts_for_extra(endpoint, extra);
-        let from = self.endpoints[endpoint.index()].tally.up_or_coming();
+        let from = self.endpoints[endpoint.index()].tally.wanted();
         let to = from + wake.len() as u32 + new + extra_hosts.len() as u32;
         if to == from {
             return None;
@@ -144,6 +148,11 @@ impl Scheduler {
             first = first.or(Some(id));
         }
         for host in extra_hosts {
+            // One that was throttled just now may have got a stand-in already.
+            let entry = &self.endpoints[endpoint.index()];
+            if entry.extras >= entry.spec.extra {
+                break;
+            }
             let id = self.create_extra(endpoint, host);
             first = first.or(Some(id));
         }
@@ -157,7 +166,7 @@ impl Scheduler {
         let stuck = entry.tally.get(Class::Throttled) + entry.tally.get(Class::Unhealthy);
         match entry.spec.extra_mode {
             ExtraMode::Burst => wanted.saturating_sub(entry.max) + stuck,
-            ExtraMode::ReplaceThrottled => stuck,
+            ExtraMode::ReplaceThrottled => stuck.saturating_sub(entry.extras),
             ExtraMode::PrecacheOnly => 0,
         }
     }
@@ -211,7 +220,7 @@ impl Scheduler {
         with_room
     }
 
-    /// Lets workers go: starts first, youngest first; then (if the rule allows) idle ones in the order of [`Self::idle_victims`].
+    /// Lets workers go: throttled ones and starts first, youngest first; then (if the rule allows) idle ones in the order of [`Self::idle_victims`].
     fn scale_down(&mut self, endpoint: EndpointId, too_many: u32, advice: Advice, trigger: Option<JobId>) {
         let mut victims = self.starts_to_cancel(endpoint);
         victims.truncate(too_many as usize);
@@ -222,7 +231,7 @@ impl Scheduler {
         if victims.is_empty() {
             return;
         }
-        let from = self.endpoints[endpoint.index()].tally.up_or_coming();
+        let from = self.endpoints[endpoint.index()].tally.wanted();
         let to = from - victims.len() as u32;
         self.emit(Command::ScaleDecided { endpoint, from, to, reason: advice.reason, trigger });
         for (at, id) in victims.into_iter().enumerate() {
@@ -240,10 +249,13 @@ impl Scheduler {
             .workers
             .iter()
             .map(|id| self.worker(*id))
-            .filter(|worker| worker.class() == Class::Coming && worker.kind != WorkerKind::Active)
-            .filter(|worker| worker.bound.is_none())
+            .filter(|worker| matches!(worker.class(), Class::Coming | Class::Throttled))
+            .filter(|worker| worker.kind != WorkerKind::Active && worker.bound.is_none())
             .collect();
-        starts.sort_by_key(|worker| (std::cmp::Reverse((worker.started, worker.epoch)), std::cmp::Reverse(worker.id)));
+        starts.sort_by_key(|worker| {
+            let age = std::cmp::Reverse((worker.started, worker.epoch, worker.id));
+            (worker.class() != Class::Throttled, age)
+        });
         starts.into_iter().map(|worker| worker.id).collect()
     }
 
@@ -284,8 +296,12 @@ impl Scheduler {
         if idle && entry.tally.up_or_coming() > entry.active {
             self.put_to_sleep(id, WorkerReason::IdleTimeout);
         } else if idle {
-            // Kept up in place of an active worker that is missing; asked again after another timeout.
+            // Kept up in place of an active worker that is missing; asked again after another timeout, but not for ever at this
+            // very instant where the timeout is 0.
             self.start_idle_timer(id);
+            let soonest = self.now + Span::SECOND;
+            let worker = self.worker_mut(id);
+            worker.idle_deadline = worker.idle_deadline.max(soonest);
         }
     }
 
@@ -305,19 +321,29 @@ impl Scheduler {
             return;
         }
         let floor = entry.active.min(entry.max);
-        let up = entry.tally.up_or_coming() + entry.tally.get(Class::Throttled);
-        if up < floor {
-            self.scale_up(endpoint, floor - up, ScaleReason::ActiveFloor, None);
+        let up = entry.tally.wanted();
+        // An active worker never rests, even while a flex one stands in for it: it is paid for all the time.
+        let rests = |worker: &&Worker| worker.kind == WorkerKind::Active && !worker.outdated && !worker.wanted;
+        let resting = entry
+            .workers
+            .iter()
+            .map(|id| self.worker(*id))
+            .filter(rests)
+            .filter(|w| w.class() == Class::Asleep)
+            .count();
+        let missing = floor.saturating_sub(up).max(resting as u32);
+        if missing > 0 {
+            self.scale_up(endpoint, missing, ScaleReason::ActiveFloor, None);
         }
     }
 
     /// Throttled workers stop waiting for room once no job waits any more.
     pub(super) fn release_throttled(&mut self, endpoint: EndpointId) {
         let entry = &self.endpoints[endpoint.index()];
-        if entry.tally.get(Class::Throttled) == 0 || entry.waiting() > 0 {
+        if entry.tally.get(Class::Throttled) == 0 || entry.waiting_normal() > 0 || !entry.keeps_surplus {
             return;
         }
-        let surplus = (entry.tally.up_or_coming() + entry.tally.get(Class::Throttled)).saturating_sub(entry.active);
+        let surplus = entry.tally.wanted().saturating_sub(entry.active);
         let mut throttled: Vec<WorkerId> = entry
             .workers
             .iter()

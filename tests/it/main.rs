@@ -1,8 +1,13 @@
 //! The integration tests, in one binary: linking is most of the time that a test binary costs.
 
 mod books;
+mod checker;
 mod cli;
 mod golden;
+mod live_traces;
+mod properties;
 mod scenario;
+mod support;
 mod theory;
 mod tidy;
+mod transcripts;
