@@ -140,7 +140,11 @@ impl Draft {
         let file = File::create(&self.draft).map_err(|error| output::cannot_write(&self.path, &error))?;
         let file = BufWriter::with_capacity(1 << 16, file);
         let gzip = self.path.extension().is_some_and(|extension| extension == "gz");
-        Ok(if gzip { Written::Gzip(GzEncoder::new(file, Compression::default())) } else { Written::Plain(file) })
+        Ok(if gzip {
+            Written::Gzip(Box::new(GzEncoder::new(file, Compression::default())))
+        } else {
+            Written::Plain(file)
+        })
     }
 
     fn publish(self, force: bool) -> Result<(), Failure> {
@@ -162,7 +166,7 @@ impl Drop for Draft {
 #[allow(clippy::large_enum_variant, reason = "one per import")]
 enum Written {
     Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
 }
 
 impl Written {
