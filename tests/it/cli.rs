@@ -155,10 +155,10 @@ fn equal_runs_leave_equal_files() {
 fn a_setting_on_the_command_line_changes_the_answer() {
     let cost = |arguments: &[&str]| {
         let summary = json(&[&["run", QUICKSTART, "--json"], arguments].concat());
-        summary["total"]["cost_usd"]["documented"]["total"].as_f64().expect("a cost")
+        summary["total"]["cost_usd"]["seed"]["total"].as_f64().expect("a cost")
     };
-    // An active worker is paid for all day long.
-    assert!(cost(&["--set", "endpoints.sdxl.workers.active=1"]) > 2.0 * cost(&[]));
+    // An active worker is paid for all day long, a flex worker of the default profile only while it works.
+    assert!(cost(&["--set", "endpoints.sdxl.workers.active=1"]) > 1.5 * cost(&[]));
 }
 
 #[test]
