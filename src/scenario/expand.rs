@@ -110,9 +110,13 @@ impl Expansion<'_> {
 
     /// Words that stand for maps, and card names that stand for classes.
     fn words(&mut self) {
-        for key in ["scaler", "keep_alive"] {
-            if let Some(node) = self.endpoint.get_mut(key) {
-                unfold_word(node, "type");
+        // Parameters alone are those of the policy that is there without being named.
+        for (key, default) in [("scaler", "queue_delay"), ("keep_alive", "fixed")] {
+            let Some(node) = self.endpoint.get_mut(key) else { continue };
+            unfold_word(node, "type");
+            if let Some(policy) = node.as_map_mut() {
+                let origin = Origin::Default(format!("the {key} without a type"));
+                policy.set_if_absent("type", || Node::text(default, origin));
             }
         }
         documented_word(self.endpoint, "backoff", &DOCUMENTED_BACKOFF);
@@ -153,6 +157,9 @@ impl Expansion<'_> {
     fn clean(&mut self) {
         let origin = Origin::Rule("clean: true".to_owned());
         self.endpoint.set_if_absent("pick_up", || Node::text("push", origin.clone()));
+        for key in ["latency_s", "period_s"] {
+            rule(self.endpoint, "pacing", key, json!(0), "clean: true");
+        }
         self.endpoint.set_if_absent("scaler", || {
             Node::from_json(
                 &json!({ "type": "queue_delay" }),

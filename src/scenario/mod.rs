@@ -119,30 +119,4 @@ fn check_whole(tree: &mut Node, sources: &Sources, problems: &mut Problems) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scheduler::{EndpointSpec, GpuClassId};
-    use crate::units::ImageId;
-
-    fn plain(text: &str) -> Scenario {
-        from_str(text, "app.yaml", Path::new("."), &[]).unwrap_or_else(|problems| panic!("{problems}"))
-    }
-
-    const PLAINEST: &str = "max_jobs: 10\nendpoints: {a: {gpu_classes: AMPERE_16, service: {type: drawn, work_s: 1}, \
-                            traffic: {type: poisson, rate_per_s: 1}}}";
-
-    #[test]
-    fn the_defaults_of_the_format_are_those_of_the_scheduler() {
-        let scenario = plain(PLAINEST);
-        assert_eq!(scenario.plan.endpoints[0].spec, EndpointSpec::with_defaults("a", ImageId(0), GpuClassId(0)));
-    }
-
-    #[test]
-    fn the_effective_configuration_is_the_same_file_again() {
-        let first = plain(&std::fs::read_to_string("scenarios/quickstart.yaml").unwrap());
-        let yaml = first.effective.to_yaml();
-        let again = plain(&yaml);
-        assert_eq!(first.plan, again.plan, "{yaml}");
-        assert_eq!(first.settings, again.settings);
-    }
-}
+mod tests;

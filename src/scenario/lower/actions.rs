@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::Context;
 use crate::scenario::check::{Checker, Fill};
-use crate::scenario::expand::fill_idle_timeout;
+use crate::scenario::expand::{fill_idle_timeout, scaler_uses_idle_timeout};
 use crate::scenario::node::Node;
 use crate::scenario::schema;
 use crate::scenario::types::endpoint::Endpoint;
@@ -127,20 +127,28 @@ fn group_and_hosts(group: &str, count: u32) -> String {
     if count == 1 { group.to_owned() } else { format!("{group}, {group}-1 to {group}-{count}") }
 }
 
-/// `set` over `before`. The idle timeout goes with the scaler: one that does without it drops it, another gets the default.
+/// `set` over `before`. Of idle timeout and keep-alive policy the one that is set replaces the other; both go when the scaler
+/// that comes out brings workers down itself, and the default comes back when it does not.
 fn updated(mut before: Node, set: Node) -> Node {
-    let set_has = |key: &str| set.get(key).is_some();
-    let (timeout, keep_alive, scaler) = (set_has("idle_timeout_s"), set_has("keep_alive"), set_has("scaler"));
+    let (timeout, keep_alive) = (set.get("idle_timeout_s").is_some(), set.get("keep_alive").is_some());
     if let Some(map) = before.as_map_mut() {
-        if keep_alive || (scaler && !timeout) {
+        if keep_alive && !timeout {
             map.remove("idle_timeout_s");
         }
-        if timeout || (scaler && !keep_alive) {
+        if timeout && !keep_alive {
             map.remove("keep_alive");
         }
     }
     before.lay_over(set);
+    let scaler = before.get("scaler").and_then(|scaler| scaler.get("type")).and_then(Node::as_text);
+    let uses_timeout = scaler.is_none_or(scaler_uses_idle_timeout);
     if let Some(map) = before.as_map_mut() {
+        if !uses_timeout && !timeout {
+            map.remove("idle_timeout_s");
+        }
+        if !uses_timeout && !keep_alive {
+            map.remove("keep_alive");
+        }
         fill_idle_timeout(map);
     }
     before
