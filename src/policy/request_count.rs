@@ -81,8 +81,12 @@ impl ScalingPolicy for RequestCount {
     }
 
     fn advise(&mut self, seen: &Observation<'_>) -> Advice {
-        let proposal = (seen.queued + seen.in_progress).div_ceil(self.requests_per_worker);
         let current = seen.up_or_coming();
+        let mut proposal = (seen.queued + seen.in_progress).div_ceil(self.requests_per_worker);
+        if seen.queued == 0 {
+            // Jobs in hand of workers on their way out, or of low priority, are no reason to start another worker.
+            proposal = proposal.min(current);
+        }
         // What was wanted a while ago keeps workers, but starts none.
         let workers = self.highest_recent(seen.now, proposal).min(current.max(proposal));
         let reason = if workers < current { ScaleReason::LoadFell } else { ScaleReason::RequestCount };

@@ -39,7 +39,7 @@ pub fn share(value: f64) -> String {
     match value {
         0.0 => "0 %".to_owned(),
         value if value < 0.001 => "<0.1 %".to_owned(),
-        value if value >= 0.9995 && value < 1.0 => ">99.9 %".to_owned(),
+        value if (0.9995..1.0).contains(&value) => ">99.9 %".to_owned(),
         1.0 => "100 %".to_owned(),
         value => format!("{:.1} %", value * 100.0),
     }

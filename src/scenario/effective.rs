@@ -93,7 +93,7 @@ impl EffectiveConfig {
     }
 
     fn line(&self, content: &str, origin: &Origin, text: &mut String) {
-        let source = super::node::clean(&self.sources.describe(origin));
+        let source = super::node::printable(&self.sources.describe(origin));
         let _ = writeln!(text, "{content:SOURCE_COLUMN$} # {source}");
     }
 }

@@ -29,7 +29,7 @@ pub use types::{BillInitializing, Profile};
 
 use crate::sim::plan::Plan;
 use check::{Checker, Fill};
-use node::{Node, Sources, clean};
+use node::{Node, Sources, clean, printable};
 
 /// A file that is ready to run.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +68,7 @@ pub struct Settings {
 /// # Errors
 /// Every mistake of one stage at once, at most 20 listed: first those of YAML, then those of shape, then those of meaning.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Scenario, Problems> {
-    let shown = clean(&path.display().to_string());
+    let shown = printable(&path.display().to_string());
     let text = read::text(path, &shown)?;
     let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = path.file_stem().map_or_else(String::new, |stem| clean(&stem.to_string_lossy()));

@@ -291,11 +291,16 @@ pub fn number_of(number: f64) -> Number {
 /// Text that is safe to print: no control characters, not longer than a line needs.
 pub fn clean(text: &str) -> String {
     const LONGEST: usize = 60;
-    let mut shown: String = text.chars().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect();
+    let mut shown: String = printable(&text.chars().take(LONGEST).collect::<String>());
     if text.chars().count() > LONGEST {
         shown.push_str("...");
     }
     shown
+}
+
+/// Text without control characters, however long: a path that is cut short leads nowhere.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// The names of what was read, so that an [`Origin`] stays small.

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use super::forms::name_items;
-use super::node::{Node, Origin, Sources, Value, clean};
+use super::node::{Node, Origin, Sources, Value, clean, printable};
 use super::parse::{MAX_BYTES, parse};
 use super::problem::{Problem, Problems};
 
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
             let found = format!("a cycle: {}", self.cycle(&resolved));
             return Err(self.problem(node, "include", found, "files that do not include themselves", "").into());
         }
-        let shown = clean(&self.shown_root.join(self.shown(&resolved)).display().to_string());
+        let shown = printable(&self.shown_root.join(self.shown(&resolved)).display().to_string());
         let content = text(&resolved, &shown).map_err(|mut problem| {
             let place = self.sources.describe(&node.origin);
             problem.found = format!("{}: {}", clean(typed), problem.found);
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
     }
 
     fn shown(&self, path: &Path) -> String {
-        clean(&path.strip_prefix(&self.root).unwrap_or(path).display().to_string())
+        printable(&path.strip_prefix(&self.root).unwrap_or(path).display().to_string())
     }
 
     fn problem(&self, node: &Node, path: &str, found: String, allowed: &str, fix: &str) -> Problem {

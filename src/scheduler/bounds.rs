@@ -77,7 +77,12 @@ impl Scheduler {
             .workers
             .iter()
             .map(|id| self.worker(*id))
-            .filter(|worker| worker.kind != WorkerKind::Extra && worker.class() != Class::Leaving)
+            .filter(|worker| worker.kind != WorkerKind::Extra)
+            // One that is being stopped counts if it stays in its slot.
+            .filter(|worker| {
+                let goes = matches!(worker.after_stop, AfterStop::Remove | AfterStop::Replace);
+                worker.class() != Class::Leaving || !goes
+            })
             .map(|worker| (worker.kind, !matches!(worker.phase, Phase::Ready | Phase::Starting), worker.id))
             .collect();
         regular.sort_unstable();

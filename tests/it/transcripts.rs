@@ -17,6 +17,7 @@ use crate::support::text::Lines;
 
 const RULER: &str = "----\n";
 
+#[allow(clippy::disallowed_methods, reason = "recording anew is a choice of whoever runs the tests")]
 #[test]
 fn every_golden_transcript_is_reproduced_and_breaks_no_promise() {
     let bless = std::env::var_os("THERMOCLINE_BLESS").is_some();

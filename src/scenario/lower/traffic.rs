@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::amounts::joined;
-use crate::scenario::node::clean;
+use crate::scenario::node::printable;
 use crate::scenario::types::endpoint::Endpoint;
 use crate::scenario::types::numbers::Seconds;
 use crate::scenario::types::traffic::Source;
@@ -221,9 +221,9 @@ impl Context<'_> {
             Ok(metadata) if metadata.is_file() => {
                 return Some(ArrivalSpec::Trace(TraceSource { path: place, options }));
             }
-            Ok(metadata) if metadata.is_dir() => format!("`{}` is a folder", clean(file)),
-            Ok(_) => format!("`{}` is not a regular file", clean(file)),
-            Err(_) => format!("no file `{}`", clean(file)),
+            Ok(metadata) if metadata.is_dir() => format!("`{}` is a folder", printable(file)),
+            Ok(_) => format!("`{}` is not a regular file", printable(file)),
+            Err(_) => format!("no file `{}`", printable(file)),
         };
         let fix = "paths are taken from the folder of the application file";
         self.problem(&joined(path, "file"), found, "a .csv or .csv.gz file", fix);

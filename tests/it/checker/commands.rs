@@ -40,7 +40,7 @@ impl Checker {
             Command::RejectJob { endpoint, client_ref, reason } => self.reject(*endpoint, *client_ref, *reason),
             Command::RequeueJob { job, worker, cause } => self.requeue(*job, *worker, *cause),
             Command::FinishJob { job, client_ref, outcome, cause } => {
-                self.finish_job(*job, *client_ref, *outcome, *cause)
+                self.finish_job(*job, *client_ref, *outcome, *cause);
             }
             Command::ScaleDecided { endpoint, from, to, reason, trigger } => {
                 self.scaled(*endpoint, *from, *to, *reason, *trigger);
@@ -242,7 +242,6 @@ impl Checker {
         let job = JobNow {
             endpoint,
             client_ref,
-            submitted: now,
             expires: now + own(policy.ttl).unwrap_or(spec.ttl),
             own_timeout: own(policy.execution_timeout),
             low: policy.low_priority,

@@ -158,7 +158,6 @@ pub enum JobPlace {
 pub struct JobNow {
     pub endpoint: EndpointId,
     pub client_ref: u64,
-    pub submitted: Time,
     pub expires: Time,
     /// What the request set itself.
     pub own_timeout: Option<Span>,
@@ -267,10 +266,5 @@ impl Model {
             .flat_map(|image| image.layers.iter().map(|layer| (layer.digest.as_str(), layer.disk_bytes)))
             .collect();
         layers.values().sum()
-    }
-
-    /// No job waits or runs.
-    pub fn is_idle(&self) -> bool {
-        self.jobs.is_empty()
     }
 }

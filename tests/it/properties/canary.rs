@@ -108,9 +108,9 @@ fn goes_on_at_once(command: &Command, rest: &[Line]) -> bool {
         _ => None,
     };
     let Some((worker, placed)) = about(command) else { return false };
-    let batch = rest.iter().take_while(|line| matches!(line, Line::Asked(..)));
-    let again = |line: &&Line| matches!(line, Line::Asked(_, other) if about(other) == Some((worker, placed)));
-    batch.filter(again).next().is_some()
+    let mut batch = rest.iter().take_while(|line| matches!(line, Line::Asked(..)));
+    let again = |line: &Line| matches!(line, Line::Asked(_, other) if about(other) == Some((worker, placed)));
+    batch.any(again)
 }
 
 #[test]

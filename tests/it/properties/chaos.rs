@@ -157,10 +157,8 @@ impl Driver {
 
     fn note(&mut self, command: &Command) {
         match command {
-            Command::WorkerPlaced { worker, .. } => {
-                if !self.workers.iter().any(|(known, _)| known == worker) {
-                    self.workers.push((*worker, 0));
-                }
+            Command::WorkerPlaced { worker, .. } if !self.workers.iter().any(|(known, _)| known == worker) => {
+                self.workers.push((*worker, 0));
             }
             Command::StartWorker { worker, epoch, .. } => {
                 if let Some(known) = self.workers.iter_mut().find(|(known, _)| known == worker) {
@@ -320,14 +318,16 @@ impl Driver {
         }
         let wish = self.open.swap_remove(usize::from(pick) % self.open.len());
         Some(match wish {
-            Command::PullImage { host, image } if how % 8 == 0 => Event::ImagePullFailed { host, image },
+            Command::PullImage { host, image } if how.is_multiple_of(8) => Event::ImagePullFailed { host, image },
             Command::PullImage { host, image } => Event::ImagePulled { host, image },
             Command::StartWorker { worker, epoch, .. } => match how % 10 {
                 0 => Event::WorkerExited { worker, epoch, cause: ExitCause::StartFailed },
                 1 => Event::WorkerExited { worker, epoch, cause: ExitCause::Unfit },
                 _ => Event::WorkerReady { worker, epoch },
             },
-            Command::StopWorker { worker, epoch, .. } => Event::WorkerStopped { worker, epoch, frozen: how % 2 == 0 },
+            Command::StopWorker { worker, epoch, .. } => {
+                Event::WorkerStopped { worker, epoch, frozen: how.is_multiple_of(2) }
+            }
             Command::AssignJob { job, worker, epoch, attempt, .. } => match how % 12 {
                 0 => Event::WorkerExited { worker, epoch, cause: ExitCause::Crashed },
                 1 => Event::WorkerExited { worker, epoch, cause: ExitCause::Silent },
@@ -361,7 +361,7 @@ impl Driver {
             1 => Event::WorkerReady { worker, epoch },
             2 => Event::WorkerExited { worker, epoch, cause: ExitCause::Crashed },
             3 => Event::WorkerExited { worker, epoch, cause: ExitCause::Left },
-            4 => Event::WorkerStopped { worker, epoch, frozen: number % 2 == 0 },
+            4 => Event::WorkerStopped { worker, epoch, frozen: number.is_multiple_of(2) },
             5 => Event::SnapshotLost { worker, epoch },
             6 => Event::WorkerPinged { worker, epoch },
             7 => Event::TakeOpened { worker, epoch, slots },
@@ -372,7 +372,7 @@ impl Driver {
                 job,
                 attempt,
                 result: JobResult::Completed,
-                refresh: number % 3 == 0,
+                refresh: number.is_multiple_of(3),
             },
             10 => Event::JobStopped { worker, epoch, job, attempt },
             11 => Event::TakeLost { worker, epoch, job, attempt },
@@ -390,7 +390,7 @@ impl Driver {
             0..=2 => {
                 let mut spec = spec(&self.knobs, &mut self.dice);
                 spec.container_digest = u64::from(kind % 2);
-                if kind % 7 == 0 {
+                if kind.is_multiple_of(7) {
                     spec.policies.scaling = PolicyChoice::named("no such policy");
                 }
                 Event::EndpointUpdated { endpoint, spec: Box::new(spec) }

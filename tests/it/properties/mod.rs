@@ -17,6 +17,7 @@ use proptest::test_runner::{
     Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestCaseResult, TestRng, TestRunner,
 };
 
+#[allow(clippy::disallowed_methods, reason = "how many cases are tried is a choice of whoever runs the tests")]
 /// Tries `test` on `cases` values (`PROPTEST_CASES`, if set), the same ones every time.
 fn check<S: Strategy>(kept: &'static str, cases: u32, strategy: &S, test: impl Fn(S::Value) -> TestCaseResult)
 where

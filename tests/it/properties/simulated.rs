@@ -110,28 +110,3 @@ fn worker_time_is_conserved(run: &Judged) -> TestCaseResult {
     }
     Ok(())
 }
-
-#[test]
-fn zz_replay() {
-    let Ok(text) = std::env::var("KNOBS") else { return };
-    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
-    let number = |at: usize| parts[at].split_whitespace().find_map(|word| word.parse::<u64>().ok()).unwrap();
-    let mut knobs = Knobs {
-        seed: number(0),
-        endpoints: number(1) as u32,
-        hosts: number(2) as u32,
-        jobs: number(3),
-        switches: [false; 32],
-    };
-    for switch in Switch::ALL {
-        knobs.switches[switch as usize] =
-            parts[4..].iter().any(|name| name.trim_matches(|c| c == '[' || c == ']') == format!("{switch:?}"));
-    }
-    println!("{knobs:?}");
-    let plan = if std::env::var_os("LIVELY").is_some() { lively(knobs) } else { plan(&knobs) };
-    let mut recorder = (crate::support::text::Lines::default(), Checker::new(&plan.scheduler));
-    let _ = Simulation::new(&plan).unwrap().run(&mut recorder, &mut |_| {});
-    println!("{}", recorder.0.text);
-    recorder.1.finish();
-    println!("{}", recorder.1.complaint());
-}

@@ -218,13 +218,13 @@ fn set(spec: &mut EndpointSpec, setting: &str) {
                     ("replace", ExtraMode::ReplaceThrottled),
                     ("precache", ExtraMode::PrecacheOnly),
                 ],
-            )
+            );
         }
         "concurrency" => spec.concurrency = whole(),
         "timeout" => spec.execution_timeout = (value != "off").then(span),
         "ttl" => spec.ttl = span(),
         "ttl_running" => {
-            spec.ttl_running = word(value, &[("timed_out", TtlRunning::TimedOut), ("ignore", TtlRunning::Ignore)])
+            spec.ttl_running = word(value, &[("timed_out", TtlRunning::TimedOut), ("ignore", TtlRunning::Ignore)]);
         }
         "flashboot" => spec.flashboot = word(value, &[("on", true), ("off", false)]),
         "init_timeout" => spec.init_timeout = span(),

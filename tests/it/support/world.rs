@@ -197,10 +197,10 @@ impl<R: Recorder> World<R> {
             Event::JobFinished { worker, epoch, job, .. }
             | Event::JobStopped { worker, epoch, job, .. }
             | Event::TakeLost { worker, epoch, job, .. } => self.job_left(*worker, *epoch, *job),
-            Event::WorkerExited { worker, epoch, .. } | Event::WorkerStopped { worker, epoch, .. } => {
-                if self.process(*worker, *epoch).is_some() {
-                    self.forget(*worker);
-                }
+            Event::WorkerExited { worker, epoch, .. } | Event::WorkerStopped { worker, epoch, .. }
+                if self.process(*worker, *epoch).is_some() =>
+            {
+                self.forget(*worker);
             }
             Event::HostLost { host } => {
                 let lost: Vec<WorkerId> =
@@ -261,11 +261,9 @@ impl<R: Recorder> World<R> {
             }
             Command::StopWorker { worker, epoch, mode } => self.answer_stop(worker, epoch, mode),
             Command::AssignJob { job, worker, epoch, attempt, .. } => self.answer_assign(job, worker, epoch, attempt),
-            Command::StopJob { job, worker, epoch, attempt } => {
-                if self.habits.job_stop_end == Answer::Yes {
-                    self.agenda.retain(|_, event| !is_end_of(event, job));
-                    self.later(self.habits.job_stop, Event::JobStopped { worker, epoch, job, attempt });
-                }
+            Command::StopJob { job, worker, epoch, attempt } if self.habits.job_stop_end == Answer::Yes => {
+                self.agenda.retain(|_, event| !is_end_of(event, job));
+                self.later(self.habits.job_stop, Event::JobStopped { worker, epoch, job, attempt });
             }
             Command::WorkerPlaced { worker, .. } => {
                 self.workers.insert(worker.sequence(), worker);
