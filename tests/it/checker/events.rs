@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use thermocline::policy::registry;
 use thermocline::scheduler::{
     EndpointSpec, Event, ExitCause, FinishCause, JobOutcome, JobPolicy, JobResult, Phase, RequeueCause,
 };
@@ -141,7 +142,12 @@ impl Checker {
         let release = new_containers(&found.spec, spec);
         found.changed = now;
         found.last_request = now;
+        let scaling = found.spec.policies.scaling.clone();
         found.spec = spec.clone();
+        if registry::scaling(&spec.policies.scaling).is_err() {
+            // A policy that does not exist replaces none.
+            found.spec.policies.scaling = scaling;
+        }
         (found.active, found.max) = (spec.active.min(spec.max), spec.max);
         if release {
             found.version += 1;

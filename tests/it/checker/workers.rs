@@ -145,7 +145,11 @@ impl Checker {
             || matches!(worker.kind, WorkerKind::Active)
             || worker.reason == Some(WorkerReason::Refresh);
         if low_waits && !normal && !own_accord {
-            self.broken(17, about!(id), format!("{id} starts ({:?}) for jobs of low priority alone", worker.reason));
+            self.broken(
+                17,
+                about!(id, worker.endpoint),
+                format!("{id} starts ({:?}) for jobs of low priority alone", worker.reason),
+            );
         }
     }
 
