@@ -196,6 +196,51 @@ fn includes_stay_below_the_folder_whatever_a_link_says() {
 }
 
 #[test]
+fn no_spelling_of_a_path_leads_out_of_the_folder() {
+    let folder = scratch("scenario-paths/deep/inside");
+    fs::write(folder.join("../outside.yaml"), "seed: 2\n").expect("a file can be written");
+    fs::create_dir_all(folder.join("sub")).expect("a folder can be made");
+    let absolute = folder.join("../outside.yaml").display().to_string();
+    let hostile = [
+        "../outside.yaml",
+        "./../outside.yaml",
+        "sub/../../outside.yaml",
+        "sub/./../../outside.yaml",
+        ".././outside.yaml",
+        "..//outside.yaml",
+        "../inside/../outside.yaml",
+        "../../deep/outside.yaml",
+        &absolute,
+        "/etc/passwd",
+        "//etc/passwd",
+        "/dev/zero",
+        "/dev/stdin",
+        "/proc/self/environ",
+        "../../../../../../../../etc/passwd",
+        "~/outside.yaml",
+        "file:///etc/passwd",
+        "http://localhost/x.yaml",
+        "..\\outside.yaml",
+        "%2e%2e/outside.yaml",
+        "..%2foutside.yaml",
+        "",
+        ".",
+        "..",
+        "sub",
+        "main.yaml/../../outside.yaml",
+        "a\u{0}b.yaml",
+    ];
+    let main = folder.join("main.yaml");
+    for path in hostile {
+        let quoted = serde_json::Value::from(path).to_string();
+        fs::write(&main, format!("include: {quoted}\n")).expect("a file can be written");
+        let message = refusal(&main);
+        assert!(message.contains("main.yaml:1:10: include: "), "{path:?}: {message}");
+        assert!(!message.contains("root:") && !message.contains("seed"), "{path:?}: {message}");
+    }
+}
+
+#[test]
 fn includes_build_on_each_other_and_the_main_file_wins() {
     let folder = scratch("scenario-includes");
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("a file can be written");

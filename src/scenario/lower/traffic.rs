@@ -8,6 +8,7 @@ use crate::scenario::node::printable;
 use crate::scenario::types::endpoint::Endpoint;
 use crate::scenario::types::numbers::Seconds;
 use crate::scenario::types::traffic::Source;
+use crate::scenario::types::work::CurvePoint;
 use crate::sim::plan::EndpointPlan;
 use crate::units::{EndpointId, Millis};
 use crate::workload::{ArrivalSpec, RatePoint, TraceOptions, TraceSource, TrafficSource};
@@ -150,20 +151,7 @@ impl Context<'_> {
                 ArrivalSpec::Mmpp { rates: vec![rate_per_s.get(), 0.0], mean_stay_s: vec![on_s.get(), off_s.get()] }
             }
             Source::RateCurve { points, linear, period_s, .. } => {
-                let points: Vec<RatePoint> = points
-                    .iter()
-                    .map(|point| RatePoint { at_s: point.at_s.get(), rate: point.rate_per_s.get() })
-                    .collect();
-                if points.windows(2).any(|pair| pair[0].at_s >= pair[1].at_s) {
-                    let found = "points that are not in order of time".to_owned();
-                    self.problem(&joined(path, "points"), found, "`at_s` rising from point to point", "");
-                }
-                let last = points.last().map_or(0.0, |point| point.at_s);
-                if let Some(period) = period_s.filter(|period| period.get() < last) {
-                    let found = format!("a period of {} s, before the last point at {last} s", period.get());
-                    self.problem(&joined(path, "period_s"), found, "a period that holds all points", "");
-                }
-                ArrivalSpec::RateCurve { points, linear: *linear, period_s: period_s.map(|period| period.get()) }
+                self.rate_curve(points, *linear, period_s.map(|period| period.get()), path)
             }
             Source::Sine { mean_per_s, amplitude, period_s, phase_s, .. } => ArrivalSpec::Sine {
                 mean: mean_per_s.get(),
@@ -209,6 +197,21 @@ impl Context<'_> {
             }
             Source::Like { .. } => return None,
         })
+    }
+
+    fn rate_curve(&mut self, typed: &[CurvePoint], linear: bool, period_s: Option<f64>, path: &[&str]) -> ArrivalSpec {
+        let point = |point: &CurvePoint| RatePoint { at_s: point.at_s.get(), rate: point.rate_per_s.get() };
+        let points: Vec<RatePoint> = typed.iter().map(point).collect();
+        if points.windows(2).any(|pair| pair[0].at_s >= pair[1].at_s) {
+            let found = "points that are not in order of time".to_owned();
+            self.problem(&joined(path, "points"), found, "`at_s` rising from point to point", "");
+        }
+        let last = points.last().map_or(0.0, |point| point.at_s);
+        if let Some(period) = period_s.filter(|period| *period < last) {
+            let found = format!("a period of {period} s, before the last point at {last} s");
+            self.problem(&joined(path, "period_s"), found, "a period that holds all points", "");
+        }
+        ArrivalSpec::RateCurve { points, linear, period_s }
     }
 
     fn trace(&mut self, file: &str, options: TraceOptions, path: &[&str]) -> Option<ArrivalSpec> {
