@@ -10,6 +10,7 @@ use super::{Failure, output};
 use crate::experiment::output::{OutputOptions, TranscriptForm, run_into};
 use crate::experiment::{self, RunOptions};
 use crate::ledger::{Profile, Rounding};
+use crate::report;
 use crate::results::{Format, Summary};
 use crate::scenario::{self, Scenario};
 use crate::sim::plan::Plan;
@@ -154,10 +155,7 @@ fn answer(args: &RunArgs, summaries: &[Summary]) -> Result<(), Failure> {
         [one] if args.json => output::answer_json(one),
         several if args.json => output::answer_json(&several),
         several => {
-            let reports: Vec<String> = several
-                .iter()
-                .map(|summary| format!("{}\ntranscript {}\n", summary.scenario, summary.transcript_hash))
-                .collect();
+            let reports: Vec<String> = several.iter().map(|summary| report::text(summary, output::width())).collect();
             output::answer(&reports.join("\n"))
         }
     }

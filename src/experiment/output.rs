@@ -74,7 +74,7 @@ impl OutputOptions {
 /// summary before it is written: the moment to set `wall_s`.
 ///
 /// # Errors
-/// As [`run`](super::run), and if something cannot be written; then nothing is left of this run.
+/// As [`run`](super::run()), and if something cannot be written; then nothing is left of this run.
 pub fn run_into(
     plan: &Plan,
     options: &RunOptions,

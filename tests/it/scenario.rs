@@ -124,7 +124,7 @@ fn another_parser_reads_the_same_values() {
 fn applications_of_the_traces_are_right_where_the_traces_are() {
     let files = yaml_files("tests/testdata/apps");
     assert_eq!(files.len(), 7);
-    if !Path::new("../shared/traces").is_dir() {
+    if !super::golden::traces_are_there() {
         return;
     }
     for file in files {

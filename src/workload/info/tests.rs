@@ -49,6 +49,8 @@ fn traces() -> Option<PathBuf> {
     let named = std::env::var_os("THERMOCLINE_TRACES").map(PathBuf::from);
     let found = named.into_iter().chain([beside]).find(|folder| folder.is_dir());
     if found.is_none() {
+        let required = std::env::var("THERMOCLINE_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|what| what == "traces"), "THERMOCLINE_REQUIRE=traces, but there are none");
         println!("skipped: no folder of traces (set THERMOCLINE_TRACES)");
     }
     found
