@@ -276,6 +276,17 @@ impl EndpointMetrics {
         ratio(waits.count() - waits.zeros(), waits.count())
     }
 
+    /// One worker goes from one activity to another.
+    #[inline]
+    pub(super) fn move_one(&mut self, now: Time, from: Activity, to: Activity, outdated: bool) {
+        self.activities[from as usize].leave(now);
+        self.activities[to as usize].enter(now);
+        if outdated {
+            self.outdated[from as usize].leave(now);
+            self.outdated[to as usize].enter(now);
+        }
+    }
+
     /// Adds the figures of another endpoint, gauges excepted: their maxima do not add.
     pub(super) fn add(&mut self, other: &EndpointMetrics) {
         add_jobs(&mut self.jobs, &other.jobs);

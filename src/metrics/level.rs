@@ -71,8 +71,9 @@ impl Gauge {
     /// One more from `now` on.
     #[inline]
     pub fn enter(&mut self, now: Time, window: &Window) {
-        self.level.enter(window.clamp(now));
-        if window.contains(now) {
+        let inside = window.clamp(now);
+        self.level.enter(inside);
+        if inside == now {
             self.max = self.max.max(self.level.count());
         }
     }

@@ -254,19 +254,17 @@ impl Watcher for Metrics {
     fn hands_changed(&mut self, now: Time, worker: &Member, was: u32) {
         let Some(row) = self.endpoints.get_mut(worker.endpoint.index()) else { return };
         let now = self.window.clamp(now);
+        let figures = &mut row.figures;
+        let idle = if worker.phase == Phase::Ready { Activity::Idle } else { Activity::Draining };
         if worker.in_hand > was {
-            row.figures.in_service.enter(now);
+            figures.in_service.enter(now);
+            if was == 0 && serves(worker) {
+                figures.move_one(now, idle, Activity::Busy, worker.outdated);
+            }
         } else {
-            row.figures.in_service.leave(now);
-        }
-        if (was == 0) != (worker.in_hand == 0) && serves(worker) {
-            let idle = if worker.phase == Phase::Ready { Activity::Idle } else { Activity::Draining };
-            let (from, to) = if was == 0 { (idle, Activity::Busy) } else { (Activity::Busy, idle) };
-            row.figures.activities[from as usize].leave(now);
-            row.figures.activities[to as usize].enter(now);
-            if worker.outdated {
-                row.figures.outdated[from as usize].leave(now);
-                row.figures.outdated[to as usize].enter(now);
+            figures.in_service.leave(now);
+            if worker.in_hand == 0 && serves(worker) {
+                figures.move_one(now, Activity::Busy, idle, worker.outdated);
             }
         }
     }

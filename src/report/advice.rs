@@ -10,6 +10,8 @@ pub const WARM_IDLE_SHARE: f64 = 0.4;
 pub const SAVED_SHARE: f64 = 0.05;
 /// Cold starts are a finding from this share of jobs on.
 pub const COLD_SHARE: f64 = 0.1;
+/// ... unless they are less than this share of the mean wait: then jobs wait for other reasons.
+pub const COLD_WAIT_SHARE: f64 = 0.2;
 /// Rounding is a finding from this share of a bill on.
 pub const ROUNDING_SHARE: f64 = 0.05;
 /// Throttling is a finding from this share of the wanted worker time (up or throttled) on.
@@ -95,18 +97,19 @@ fn shorter_timeout(timeout: f64, figures: &Figures) -> Option<(f64, f64)> {
 fn cold_starts(settings: &EndpointSettings, figures: &Figures) -> Option<String> {
     let cold = figures.cold_start_share.filter(|cold| *cold >= COLD_SHARE)?;
     let p95 = figures.cold_start_s.p95?;
-    let hour = settings.active_usd_per_s * 3_600.0;
-    let more = settings.active + 1;
+    let of_the_wait = part(cold * figures.cold_start_s.mean?, figures.wait_s.mean?)?;
+    if of_the_wait < COLD_WAIT_SHARE {
+        return None;
+    }
+    let hour = money(settings.active_usd_per_s * 3_600.0);
+    let active = match figures.workers.flex.mean < 1.0 {
+        true => format!("one more active worker would take most of them for {hour} an hour"),
+        false => format!("each further active worker takes some of them for {hour} an hour"),
+    };
     let longer = settings.idle_timeout_s.map_or(String::new(), |timeout| {
         format!("; so does an idle timeout above {}, at the flex price", seconds(timeout))
     });
-    Some(format!(
-        "{} of jobs waited for a cold start ({} at p95): {more} active worker{} would take most of them for {} an hour each{longer}.",
-        share(cold),
-        seconds(p95),
-        if more == 1 { "" } else { "s" },
-        money(hour),
-    ))
+    Some(format!("{} of jobs waited for a cold start ({} at p95): {active}{longer}.", share(cold), seconds(p95)))
 }
 
 fn active_below_break_even(settings: &EndpointSettings, figures: &Figures) -> Option<String> {
@@ -228,7 +231,8 @@ mod tests {
         (figures.jobs.submitted, figures.jobs.completed) = (1_000, 1_000);
         (figures.starts.asked, figures.starts.ready) = (10, 10);
         figures.cold_start_share = Some(0.01);
-        figures.cold_start_s.p95 = Some(30.0);
+        (figures.cold_start_s.p95, figures.cold_start_s.mean) = (Some(30.0), Some(20.0));
+        figures.wait_s.mean = Some(6.0);
         for bill in [&mut figures.cost_usd.seed, &mut figures.cost_usd.documented] {
             (bill.total, bill.by_phase.work, bill.sessions, bill.billed_s) = (1.0, 0.9, 100, 1_000.0);
         }
@@ -281,8 +285,18 @@ mod tests {
     #[test]
     fn cold_starts_are_a_finding_from_their_threshold_on() {
         assert_eq!(said(|endpoint| endpoint.figures.cold_start_share = Some(COLD_SHARE - 0.001)), Vec::<String>::new());
-        let words = ["25.0 % of jobs waited for a cold start (30 s at p95)", "1 active worker would", "$2.52 an hour"];
+        let words = ["25.0 % of jobs waited for a cold start (30 s at p95)", "one more active worker", "$2.52 an hour"];
         one(|endpoint| endpoint.figures.cold_start_share = Some(0.25), &words);
+        let many = |endpoint: &mut EndpointSummary| {
+            endpoint.figures.cold_start_share = Some(0.25);
+            endpoint.figures.workers.flex.mean = 12.0;
+        };
+        one(many, &["each further active worker takes some of them"]);
+        let saturated = |endpoint: &mut EndpointSummary| {
+            many(endpoint);
+            endpoint.figures.wait_s.mean = Some(600.0);
+        };
+        assert_eq!(said(saturated), Vec::<String>::new(), "these jobs wait for other jobs");
     }
 
     #[test]

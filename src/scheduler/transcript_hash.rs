@@ -17,7 +17,8 @@ use crate::units::{EndpointId, HostId, ImageId, JobId, Time, WorkerId};
 /// Version of the byte format.
 pub const HASH_FORMAT: u32 = 1;
 
-const BUFFER: usize = 32 * 1_024;
+/// Small, so that it does not push the figures of the other recorders out of the first-level cache.
+const BUFFER: usize = 4 * 1_024;
 /// Longer than any record without a specification.
 const LONGEST: usize = 64;
 
