@@ -32,10 +32,10 @@ fn quantiles(criterion: &mut Criterion) {
             let mut histogram = Histogram::new();
             waits.iter().for_each(|wait| histogram.record(*wait));
             black_box(histogram.count())
-        })
+        });
     });
     group.bench_function("sort all", |bench| {
-        bench.iter_batched_ref(|| waits.clone(), |waits| waits.sort_unstable(), BatchSize::LargeInput)
+        bench.iter_batched_ref(|| waits.clone(), |waits| waits.sort_unstable(), BatchSize::LargeInput);
     });
     group.finish();
     let mut histogram = Histogram::new();

@@ -25,6 +25,7 @@ use thermocline::scheduler::watch::Window;
 use thermocline::sim::Simulation;
 use thermocline::sim::clean::Clean;
 use thermocline::sim::plan::Plan;
+use thermocline::units::Span;
 
 /// Jobs per measurement.
 const JOBS: u64 = 2_000_000;
@@ -83,7 +84,7 @@ fn real(jobs: u64, seed: u64) -> bare::Outcome {
             .map(|state| figures.mean(state))
             .iter()
             .sum(),
-        wait_p99_s: figures.lengths.wait.quantile(0.99).map_or(0.0, |wait| wait.as_secs()),
+        wait_p99_s: figures.lengths.wait.quantile(0.99).map_or(0.0, Span::as_secs),
     }
 }
 
@@ -107,6 +108,9 @@ fn compare_speed() {
     println!("ratio                         {:>6.2}          (at least 0.4; reach for 1)\n", real / bare);
 }
 
+/// A name, and how it is read from an outcome.
+type Figure = (&'static str, fn(&bare::Outcome) -> f64);
+
 /// Both must be the same model: means over independent runs within the noise of each other.
 fn compare_results() {
     const RUNS: u64 = 20;
@@ -115,14 +119,15 @@ fn compare_results() {
         (0..RUNS).map(|seed| run(jobs, 100 + seed)).collect()
     });
     println!("{:<24} {:>12} {:>12} {:>8}", "200,000 jobs, 20 runs", "bare loop", "simulator", "off/SE");
-    let figures: [(&str, fn(&bare::Outcome) -> f64); 4] = [
+    let figures: [Figure; 4] = [
         ("cold starts", |outcome| outcome.cold_starts as f64),
         ("mean wait, ms", |outcome| outcome.wait_mean_s * 1e3),
         ("p99 of wait, ms", |outcome| outcome.wait_p99_s * 1e3),
         ("workers up, mean", |outcome| outcome.workers_mean),
     ];
     for (name, figure) in figures {
-        let [bare, real] = [0, 1].map(|side: usize| mean_and_error(outcomes[side].iter().map(figure).collect()));
+        let [bare, real] =
+            [0, 1].map(|side: usize| mean_and_error(&outcomes[side].iter().map(figure).collect::<Vec<f64>>()));
         let off = (bare.0 - real.0).abs() / bare.1.hypot(real.1);
         println!("{name:<24} {:>12.3} {:>12.3} {off:>8.2}", bare.0, real.0);
         assert!(off < 4.5, "the two are not the same model: {name}");
@@ -130,7 +135,7 @@ fn compare_results() {
     println!();
 }
 
-fn mean_and_error(samples: Vec<f64>) -> (f64, f64) {
+fn mean_and_error(samples: &[f64]) -> (f64, f64) {
     let n = samples.len() as f64;
     let mean = samples.iter().sum::<f64>() / n;
     let variance = samples.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);

@@ -18,6 +18,7 @@ mod policy;
 mod progress;
 mod run;
 mod schema;
+mod trace;
 mod validate;
 
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::experiment::RunError;
 use crate::policy::ParamError;
+use crate::results::OutputError;
 use crate::scenario::Problems;
 use crate::sim::SimError;
 
@@ -99,6 +101,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
         match error {
             RunError::Sim(error) => error.into(),
+            RunError::Output(error @ OutputError::Exists { .. }) => Failure::input(error),
             RunError::Output(error) => Failure::other(error),
         }
     }
@@ -139,6 +142,8 @@ enum Verb {
     Policy(policy::PolicyArgs),
     /// Tell why a worker, a job or an endpoint did what it did
     Explain(explain::ExplainArgs),
+    /// Look at a trace of requests, or import a public one
+    Trace(trace::TraceArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -154,6 +159,7 @@ impl Verb {
             Verb::Schema(args) => schema::run(args),
             Verb::Policy(args) => policy::run(args),
             Verb::Explain(args) => explain::run(args),
+            Verb::Trace(args) => trace::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }

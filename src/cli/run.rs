@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::progress::Progress;
 use super::{Failure, output};
-use crate::experiment::{self, Outcome, RunOptions};
+use crate::experiment::output::{OutputOptions, TranscriptForm, run_into};
+use crate::experiment::{self, RunOptions};
 use crate::ledger::{Profile, Rounding};
-use crate::results::Summary;
+use crate::report;
+use crate::results::{Format, Summary};
 use crate::scenario::{self, Scenario};
+use crate::sim::plan::Plan;
 
 /// What can be typed after `run`.
 #[derive(Debug, Args)]
@@ -30,18 +33,61 @@ pub struct RunArgs {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
+    /// Write summary.json and the tables timeline, workers and jobs into this folder (several runs: a folder each below it)
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Overwrite results that are there
+    #[arg(long, requires = "out")]
+    force: bool,
+    /// How tables are written
+    #[arg(long, value_enum, default_value = "parquet", requires = "out")]
+    format: TableFormat,
+    /// Write every fact and every decision too, for people or as JSON lines
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "text", requires = "out")]
+    transcript: Option<Form>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TableFormat {
+    Parquet,
+    Csv,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Form {
+    Text,
+    Jsonl,
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     // Every file is read before the first one is run: a typing error in the last one should not cost the time of the others.
     let scenarios = args.files.iter().map(|file| load(file, &args.overrides)).collect::<Result<Vec<_>, _>>()?;
+    let runs: Vec<(&Scenario, u64)> = scenarios
+        .iter()
+        .flat_map(|scenario| seeds(args, scenario).into_iter().map(move |seed| (scenario, seed)))
+        .collect();
+    let folders = folders(args, &runs)?;
     let mut summaries = Vec::new();
-    for scenario in &scenarios {
-        for seed in seeds(args, scenario) {
-            summaries.push(run_one(scenario, seed)?.summary);
-        }
+    for (place, (scenario, seed)) in runs.iter().enumerate() {
+        summaries.push(run_one(args, scenario, *seed, folders.get(place))?);
     }
     answer(args, &summaries)
+}
+
+/// Where each run leaves its files: the folder asked for, or a folder of its own below it. None if none was asked for.
+fn folders(args: &RunArgs, runs: &[(&Scenario, u64)]) -> Result<Vec<PathBuf>, Failure> {
+    let Some(out) = &args.out else { return Ok(Vec::new()) };
+    if runs.len() == 1 {
+        return Ok(vec![out.clone()]);
+    }
+    let folders: Vec<PathBuf> =
+        runs.iter().map(|(scenario, seed)| out.join(format!("{}-{seed}", scenario.settings.name))).collect();
+    match folders.iter().enumerate().find(|(place, folder)| folders[..*place].contains(folder)) {
+        Some((_, twice)) => {
+            Err(Failure::Input(format!("two runs would write to {}: give --out for each", twice.display())))
+        }
+        None => Ok(folders),
+    }
 }
 
 fn load(file: &Path, overrides: &[String]) -> Result<Scenario, Failure> {
@@ -56,15 +102,39 @@ fn seeds(args: &RunArgs, scenario: &Scenario) -> Vec<u64> {
     if args.seed.is_empty() { vec![scenario.plan.seed] } else { args.seed.clone() }
 }
 
-fn run_one(scenario: &Scenario, seed: u64) -> Result<Outcome, Failure> {
-    let mut plan = scenario.plan.clone();
-    plan.seed = seed;
+fn run_one(args: &RunArgs, scenario: &Scenario, seed: u64, folder: Option<&PathBuf>) -> Result<Summary, Failure> {
+    let plan = Plan { seed, ..scenario.plan.clone() };
+    let options = options(scenario);
     let started = Instant::now();
     let mut progress = Progress::new();
-    let outcome = experiment::run(&plan, &options(scenario), &mut |state| progress.show(state))?;
+    let mut show = |state: &_| progress.show(state);
+    let outcome = match folder {
+        None => experiment::run(&plan, &options, &mut show)?,
+        Some(folder) => {
+            let output = output_options(args, folder);
+            let (outcome, written) = run_into(&plan, &options, &output, &mut show, |_| {})?;
+            written.iter().for_each(|path| output::note(&format!("wrote {}", path.display())));
+            outcome
+        }
+    };
     drop(progress);
     output::remark(&format!("{} events in {:.2} s", outcome.summary.events, started.elapsed().as_secs_f64()));
-    Ok(outcome)
+    Ok(outcome.summary)
+}
+
+fn output_options(args: &RunArgs, folder: &Path) -> OutputOptions {
+    OutputOptions {
+        format: match args.format {
+            TableFormat::Parquet => Format::Parquet,
+            TableFormat::Csv => Format::Csv,
+        },
+        force: args.force,
+        transcript: args.transcript.map(|form| match form {
+            Form::Text => TranscriptForm::Text,
+            Form::Jsonl => TranscriptForm::JsonLines,
+        }),
+        ..OutputOptions::new(folder)
+    }
 }
 
 fn options(scenario: &Scenario) -> RunOptions {
@@ -85,10 +155,7 @@ fn answer(args: &RunArgs, summaries: &[Summary]) -> Result<(), Failure> {
         [one] if args.json => output::answer_json(one),
         several if args.json => output::answer_json(&several),
         several => {
-            let reports: Vec<String> = several
-                .iter()
-                .map(|summary| format!("{}\ntranscript {}\n", summary.scenario, summary.transcript_hash))
-                .collect();
+            let reports: Vec<String> = several.iter().map(|summary| report::text(summary, output::width())).collect();
             output::answer(&reports.join("\n"))
         }
     }

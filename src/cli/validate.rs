@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Failure, output};
 use crate::scenario::{self, Scenario};
+use crate::sim::Simulation;
 
 /// What can be typed after `validate`.
 #[derive(Debug, Args)]
@@ -22,14 +23,15 @@ pub struct ValidateArgs {
 pub fn run(args: &ValidateArgs) -> Result<(), Failure> {
     let mut refused = Vec::new();
     for file in &args.files {
-        match scenario::load(file, &args.overrides) {
+        match scenario::load(file, &args.overrides).map_err(Failure::from).and_then(ready) {
             Ok(scenario) => {
                 output::answer(&format!("{}: ok: {}\n", file.display(), summary(&scenario)))?;
                 for note in &scenario.notes {
                     output::note(&format!("{}: note: {note}", file.display()));
                 }
             }
-            Err(problems) => refused.push(problems.to_string()),
+            Err(Failure::Input(problems)) => refused.push(problems),
+            Err(failure) => return Err(failure),
         }
     }
     if refused.is_empty() {
@@ -41,6 +43,12 @@ pub fn run(args: &ValidateArgs) -> Result<(), Failure> {
         format!("{} of {} files refused\n", refused.len(), args.files.len())
     };
     Err(Failure::Input(format!("{count}{}", refused.join("\n"))))
+}
+
+/// The simulator's own look at the plan: it opens the traces and reads their headers.
+fn ready(scenario: Scenario) -> Result<Scenario, Failure> {
+    Simulation::new(&scenario.plan)?;
+    Ok(scenario)
 }
 
 /// What a file describes, on one line.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::billing::{CostPhase, Profile};
 use super::meter::Spent;
-use crate::policy::WorkerKind;
+use crate::scheduler::WorkerKind;
 use crate::scheduler::watch::StartCause;
 use crate::units::{Money, UsdPerSecond};
 

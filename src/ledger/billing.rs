@@ -8,8 +8,8 @@
 //! Both leave free: slots asleep or frozen (of flex and extra workers), pulls, throttled and unhealthy time. `documented`
 //! also leaves free the restart that a result asked for (contract C9).
 
-use crate::policy::{Phase, WorkerKind};
 use crate::scheduler::watch::Member;
+use crate::scheduler::{Phase, WorkerKind};
 
 /// How the platform bills. Both profiles are computed from one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -32,6 +32,11 @@ impl Spent {
         [start, work, warm_idle, drain, rounding]
     }
 
+    /// What rounding added.
+    pub fn rounding(&self) -> Span {
+        Span(self.micros[CostPhase::Rounding.index()])
+    }
+
     /// Costs by phase at `price`.
     pub fn cost(&self, price: UsdPerSecond) -> [Money; 5] {
         self.micros().map(|micros| price.cost(Span(micros)))

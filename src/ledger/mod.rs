@@ -7,15 +7,17 @@
 pub mod account;
 pub mod billing;
 pub mod meter;
+pub mod timeline;
 
 pub use account::{Bill, CauseBill, EndpointAccount};
 pub use billing::{CostPhase, Profile, Situation, billable, billed};
 pub use meter::{Meter, Rounding, Spent};
+pub use timeline::Timeline;
 
-use crate::policy::{Phase, WorkerKind};
 use crate::scheduler::follow::Follower;
 use crate::scheduler::watch::{LiveJob, Member, StartCause, Watcher, Window};
 use crate::scheduler::{EndpointSpec, FinishCause, GpuClass, GpuClassId, HostSpec, JobOutcome, RequeueCause};
+use crate::scheduler::{Phase, WorkerKind};
 use crate::units::{EndpointId, HostId, Money, Time, UsdPerSecond, WorkerId};
 
 /// One worker's place in the books.

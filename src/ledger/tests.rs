@@ -178,6 +178,25 @@ proptest! {
         }
     }
 
+    /// M7 by time: the buckets of the timeline add up to the books, whatever their width.
+    #[test]
+    fn the_timeline_adds_up_to_the_books(
+        steps in prop::collection::vec(step(), 0..80),
+        buckets in prop::sample::select(&[2_usize, 16, 2_048][..]),
+    ) {
+        let script = script(&steps, Span::ZERO, 0, None);
+        let ledger = books(&script, &classes(), Rounding::UpToSeconds);
+        let timeline = script.fold(Timeline::new(&classes(), Rounding::UpToSeconds, buckets));
+        for profile in Profile::ALL {
+            let sum: Money = timeline.total().iter().map(|bucket| bucket.cost[profile.index()]).sum();
+            prop_assert_eq!(sum, totals(&ledger)[profile.index()]);
+        }
+        let lived: u64 = timeline.total().iter().flat_map(|bucket| bucket.states).sum();
+        prop_assert_eq!(lived, 3 * script.now().0, "three workers exist all the time");
+        prop_assert!(timeline.total().len() <= buckets);
+        prop_assert!(script.now().0 <= timeline.width().0 * buckets as u64);
+    }
+
     /// M9: prices scale, time shifts, and independent endpoints add.
     #[test]
     fn the_total_scales_shifts_and_merges(steps in prop::collection::vec(step(), 0..60), factor in 1..1_000_u64) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::histogram::Histogram;
 use super::level::{Gauge, Level};
-use crate::policy::Phase;
+use crate::scheduler::Phase;
 use crate::scheduler::watch::{Member, StartCause};
 use crate::scheduler::{FinishCause, JobOutcome, PublicState, RejectReason, RequeueCause, ScaleReason, WorkerReason};
 use crate::units::{Span, Time};

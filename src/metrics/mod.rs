@@ -13,7 +13,7 @@ pub use level::{Gauge, Level};
 
 use std::collections::BTreeMap;
 
-use crate::policy::Phase;
+use crate::scheduler::Phase;
 use crate::scheduler::follow::Follower;
 use crate::scheduler::watch::{LiveJob, Member, Watcher, Window};
 use crate::scheduler::{Command, EndpointSpec, Event, FinishCause, JobOutcome, RejectReason, RequeueCause, StartStage};
@@ -382,9 +382,8 @@ impl Watcher for Metrics {
                 }
             }
             Event::ImagePullFailed { host, image } => {
-                if self.pulling.remove(&(*host, *image)).is_some_and(|asked| self.window.contains(asked)) {
-                    self.pulls.failed += 1;
-                }
+                let asked = self.pulling.remove(&(*host, *image));
+                self.pulls.failed += u64::from(asked.is_some_and(|asked| self.window.contains(asked)));
             }
             Event::HostLost { host } => self.pulling.retain(|(on, _), _| on != host),
             _ => {}

@@ -1,8 +1,9 @@
 //! The shape of a finished run, in memory and on disk: the summary document and the tables beside it. Nothing but data.
 
+pub mod directory;
 pub mod summary;
-
-pub use summary::{SUMMARY_VERSION, Summary};
 pub mod tables;
 
+pub use directory::Directory;
+pub use summary::{SUMMARY_VERSION, Summary};
 pub use tables::{Format, OutputError};

@@ -117,6 +117,7 @@ pub enum OutputError {
     },
 }
 
+#[allow(clippy::large_enum_variant, reason = "a handful of tables per run, never moved once rows come")]
 enum Sink<W: Write> {
     Parquet { writer: polars::prelude::BatchedWriter<W>, columns: Vec<Values> },
     Csv(csv::Writer<W>),
@@ -292,8 +293,7 @@ mod tests {
             table.row(&[row.into(), (row as f64 / 4.0).into(), outcome.into()]);
         }
         assert_eq!(table.finish().unwrap(), rows);
-        let bytes = shared.0.lock().unwrap().clone();
-        bytes
+        shared.0.lock().unwrap().clone()
     }
 
     #[test]

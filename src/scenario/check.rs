@@ -5,7 +5,7 @@
 
 use serde_json::{Number, Value as Json};
 
-use super::describe::{branches, describe, tag};
+use super::describe::{branches, describe, listed, tag};
 use super::forms::{name_items, twice, unfold_word};
 use super::node::{Map, Node, Origin, Sources, Value, clean, number_of};
 use super::problem::{Problem, Problems, suggestion};
@@ -72,7 +72,7 @@ impl Checker<'_> {
             [only] if only.get("properties").is_none_or(|properties| tag(properties).is_none()) => {
                 self.single(only, node, path);
             }
-            _ => self.tagged(&fitting, node, path),
+            _ => self.tagged(&fitting, listed(self.root, schema), node, path),
         }
     }
 
@@ -94,8 +94,9 @@ impl Checker<'_> {
     }
 
     /// A map whose `type` tells which keys it has.
-    fn tagged(&mut self, branches: &[&Json], node: &mut Node, path: &mut Vec<String>) {
+    fn tagged(&mut self, branches: &[&Json], listed: Option<&str>, node: &mut Node, path: &mut Vec<String>) {
         let kinds: Vec<&str> = branches.iter().filter_map(|branch| branch.get("properties").and_then(tag)).collect();
+        let allowed = listed.map_or_else(|| kinds.join(", "), |where_to| format!("one of {where_to}"));
         let Some(given) = node.get("type") else {
             let typed = node.as_map().map(Map::keys).unwrap_or_default().join(", ");
             let found =
@@ -103,7 +104,7 @@ impl Checker<'_> {
             return match self.fill {
                 // An update may change a key of what is there; what comes out is checked as a whole.
                 Fill::Part if !typed.is_empty() => {}
-                _ => self.report(node, path, found, kinds.join(", "), "add `type: ...`"),
+                _ => self.report(node, path, found, allowed, "add `type: ...`"),
             };
         };
         let (given_origin, shown) = (given.clone(), given.shown());
@@ -115,7 +116,7 @@ impl Checker<'_> {
             None => {
                 let fix = suggestion(name, kinds.iter().copied()).unwrap_or_default();
                 path.push("type".to_owned());
-                self.report(&given_origin, path, shown, kinds.join(", "), &fix);
+                self.report(&given_origin, path, shown, allowed, &fix);
                 path.pop();
             }
         }
@@ -260,7 +261,7 @@ impl Checker<'_> {
         }
     }
 
-    fn duration(&mut self, schema: &Json, node: &mut Node, path: &mut Vec<String>) {
+    fn duration(&mut self, schema: &Json, node: &mut Node, path: &[String]) {
         let Some(seconds) = node.as_text().and_then(duration).filter(|_| is_time(path)) else {
             let allowed = describe(self.root, schema);
             let allowed = if is_time(path) { allowed } else { allowed.replace(" or a duration such as `5m`", "") };

@@ -9,6 +9,9 @@ pub fn describe(root: &Json, schema: &Json) -> String {
     if keyword(root, schema, "x-settings").is_some() {
         return "a map of an endpoint's settings".to_owned();
     }
+    if let Some(listed) = listed(root, schema) {
+        return format!("one of {listed}");
+    }
     let mut parts: Vec<String> = Vec::new();
     let duration = keyword(root, schema, "x-duration").is_some();
     let mut kinds: Vec<&str> = Vec::new();
@@ -62,6 +65,11 @@ fn describe_number(schema: &Json, kind: &str) -> String {
         (None, None, None) => String::new(),
     };
     format!("{noun}{unit}{range}")
+}
+
+/// Where the alternatives are listed, when they are too many for a message.
+pub fn listed<'a>(root: &'a Json, schema: &'a Json) -> Option<&'a str> {
+    keyword(root, schema, "x-listed").and_then(Json::as_str)
 }
 
 /// The alternatives of a schema, those inside alternatives included; the schema itself if it has none.

@@ -105,7 +105,7 @@ fn build(input: &Input<'_>) -> Result<Scenario, Problems> {
     check_whole(&mut tree, &sources, &mut problems);
     std::mem::take(&mut problems).check()?;
     lower::hosts::add_default_pool(&mut tree);
-    let lowered = lower::lower(&mut tree, &sources, input.base, &mut problems);
+    let lowered = lower::lower(&tree, &sources, input.base, &mut problems);
     std::mem::take(&mut problems).check()?;
     let Some(lowered) = lowered else { return Err(lower::unreadable(input.shown).into()) };
     let settings = Settings { name: input.name.to_owned(), ..lowered.settings };

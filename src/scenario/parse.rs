@@ -257,7 +257,7 @@ impl Builder<'_> {
     }
 
     fn syntax(&self, error: &granit_parser::ScanError) -> Problem {
-        if matches!(error.kind(), granit_parser::ErrorKind::RecursionLimitExceeded { .. }) {
+        if matches!(error.kind(), granit_parser::ErrorKind::RecursionLimitExceeded) {
             return self.problem(
                 error.marker(),
                 "more than 32 levels",

@@ -41,11 +41,23 @@ fn tidy(schema: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(tidy),
         Value::Object(object) => {
             object.values_mut().for_each(tidy);
+            one_line(object);
             drop_null(object);
             drop_required_with_default(object);
             add_words(object);
         }
         _ => {}
+    }
+}
+
+/// Doc comments are wrapped for the source, descriptions are wrapped by whoever shows them.
+fn one_line(object: &mut Map<String, Value>) {
+    if let Some(Value::String(text)) = object.get_mut("description") {
+        *text = text.replace('\n', " ");
+    }
+    if object.get("x-settings").is_some() {
+        object.retain(|key, _| key == "description" || key == "x-settings");
+        object.insert("$ref".to_owned(), json!("#/$defs/Endpoint"));
     }
 }
 
@@ -124,6 +136,13 @@ mod tests {
             }
         }
         assert_eq!(undocumented, Vec::<String>::new());
+    }
+
+    /// A preset tells all that is needed, so an editor must not ask for more; what is missing without one is said by `lower`.
+    #[test]
+    fn no_setting_of_an_endpoint_is_required() {
+        let required = application()["$defs"]["Endpoint"].get("required").and_then(Value::as_array);
+        assert!(required.is_none_or(Vec::is_empty), "{required:?}");
     }
 
     #[test]

@@ -81,14 +81,11 @@ impl Scheduler {
     }
 
     pub(super) fn take_lost(&mut self, id: WorkerId, epoch: u32, job: JobId, attempt: u32) {
-        match self.let_go(id, epoch, job, attempt) {
-            Some(stopping) => {
-                if !stopping {
-                    self.lose_attempt(id, job, RequeueCause::TakeLost);
-                }
-                self.place_freed(id, false);
+        if let Some(stopping) = self.let_go(id, epoch, job, attempt) {
+            if !stopping {
+                self.lose_attempt(id, job, RequeueCause::TakeLost);
             }
-            None => {}
+            self.place_freed(id, false);
         }
     }
 

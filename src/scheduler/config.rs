@@ -126,7 +126,7 @@ pub enum TtlRunning {
 pub struct RolloutSpec {
     /// Share of max replaced at a time, in percent, rounded up, at least one worker. Default 10 (contract C4).
     pub batch_percent: u32,
-    /// Start failures of a new release in a row, before any of its workers came up, that roll it back. Default 3 [ours]; 0 = never.
+    /// Start failures of a new release in a row, before any of its workers came up, that roll it back. Default 3 (ours); 0 = never.
     pub rollback_after_failures: u32,
 }
 

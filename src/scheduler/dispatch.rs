@@ -104,10 +104,10 @@ impl Scheduler {
     }
 
     fn assign_bound(&mut self, id: WorkerId) {
-        if let Some(job) = self.worker(id).bound {
-            if self.leave_queue(job, Place::Bound(id)) {
-                self.assign(id, job);
-            }
+        if let Some(job) = self.worker(id).bound
+            && self.leave_queue(job, Place::Bound(id))
+        {
+            self.assign(id, job);
         }
     }
 

@@ -398,3 +398,6 @@ fn cause_of_start(asked: Option<WorkerReason>, kind: WorkerKind, scaled: ScaleRe
         (None, WorkerKind::Extra) => StartCause::Worker(WorkerReason::Burst),
     }
 }
+
+#[cfg(test)]
+mod tests;

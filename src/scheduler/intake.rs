@@ -64,10 +64,10 @@ impl Scheduler {
             return;
         }
         let started = self.ask_policy(endpoint, Trigger::JobWaits);
-        if let Some(worker) = started {
-            if self.endpoints[endpoint.index()].spec.binding == super::Binding::Early {
-                self.bind(job, worker);
-            }
+        if let Some(worker) = started
+            && self.endpoints[endpoint.index()].spec.binding == super::Binding::Early
+        {
+            self.bind(job, worker);
         }
     }
 

@@ -147,7 +147,7 @@ impl Scheduler {
             .filter(|host| self.suits(host, endpoint) && host.has(entry.spec.image))
             .flat_map(|host| {
                 let free = host.free_gpus();
-                let rooms = if gpus == 0 { count as u32 } else { free / gpus };
+                let rooms = free.checked_div(gpus).unwrap_or(count as u32);
                 (0..rooms.min(count as u32)).map(move |nth| (host, free - nth * gpus))
             })
             .map(|(host, free)| (entry.policies.placement.score(&self.host_view(host, endpoint, free), gpus), host.id))

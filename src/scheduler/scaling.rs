@@ -184,7 +184,8 @@ impl Scheduler {
                 Some((worker.outdated, rank, worker.kind, std::cmp::Reverse(worker.last_used), worker))
             })
             .collect();
-        ranked.sort_by(|a, b| (a.0, a.1, a.2, a.3, a.4.id).cmp(&(b.0, b.1, b.2, b.3, b.4.id)));
+        ranked
+            .sort_by_key(|(outdated, rank, kind, last_used, worker)| (*outdated, *rank, *kind, *last_used, worker.id));
         let mut with_room = Vec::new();
         let mut without = Vec::new();
         for (_, _, _, _, worker) in ranked {

@@ -74,7 +74,7 @@ impl Ending {
     pub fn new(plan: &Plan) -> Ending {
         // Keep-alive parameters are mostly seconds; one that is not only makes the wait longer.
         let longest = plan.endpoints.iter().flat_map(|endpoint| {
-            endpoint.spec.policies.keep_alive.params.iter().filter_map(|(_, value)| match value {
+            endpoint.spec.policies.keep_alive.params.values().filter_map(|value| match value {
                 ParamValue::Number(seconds) => Some(Span::from_secs(*seconds)),
                 _ => None,
             })

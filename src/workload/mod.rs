@@ -10,11 +10,13 @@ pub mod deviate;
 pub mod distribution;
 pub mod error;
 pub mod import;
+pub mod info;
 pub mod lines;
 mod playback;
 mod process;
 pub mod sampler;
 pub mod service;
+pub mod tally;
 #[cfg(test)]
 mod testing;
 pub mod trace;

@@ -63,11 +63,31 @@ fn the_quick_start_answers_on_stdout_and_is_quiet_on_stderr() {
     let output = thermocline(&["run", QUICKSTART]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let report = text(&output.stdout);
-    for word in ["wait", "p95", "cost", "seed", "documented", "transcript"] {
+    for word in ["wait", "p95", "Bill", "seed", "documented", "Transcript"] {
         assert!(report.contains(word), "no {word} in the report:\n{report}");
     }
     assert!(!report.contains('\u{1b}'), "control sequences although stdout is a pipe");
     assert_eq!(text(&output.stderr), "", "progress although stderr is no terminal");
+}
+
+#[test]
+fn the_summary_keeps_its_promises() {
+    let summary = json(&["run", QUICKSTART, "--json"]);
+    let total = &summary["total"];
+    let jobs = |what: &str| total["jobs"][what].as_u64().unwrap_or_else(|| panic!("no jobs.{what} in {total}"));
+    let ends = ["completed", "failed", "timed_out", "cancelled", "rejected", "unfinished"];
+    assert!(jobs("submitted") > 1_000);
+    assert_eq!(jobs("submitted"), ends.into_iter().map(jobs).sum::<u64>(), "a job is missing");
+    for quantity in ["wait_s", "response_s", "service_s", "cold_start_s"] {
+        for figure in ["mean", "p50", "p95", "p99", "max"] {
+            assert!(total[quantity][figure].is_f64(), "no {quantity}.{figure}");
+        }
+    }
+    let cost = |profile: &str| total["cost_usd"][profile]["total"].as_f64().expect("a cost");
+    assert!(0.0 < cost("seed") && cost("seed") < cost("documented"), "idle windows cost something");
+    assert_eq!(summary["transcript_hash"].as_str().map(str::len), Some(32));
+    assert_eq!(summary["endpoints"][0]["jobs"]["submitted"], total["jobs"]["submitted"]);
+    assert!(summary.get("wall_s").is_none(), "something that differs between equal runs");
 }
 
 #[test]
@@ -84,6 +104,61 @@ fn several_runs_answer_in_the_order_typed() {
     assert_eq!(several.len(), 2);
     assert_eq!(several[0], json(&["run", QUICKSTART, "--json", "--seed", "7"]));
     assert_eq!(several[1], json(&["run", QUICKSTART, "--json", "--seed", "8"]));
+}
+
+#[test]
+fn results_are_written_where_asked_and_never_over_others() {
+    let folder = folder("results");
+    let out = folder.join("csv").display().to_string();
+    let asked = ["run", QUICKSTART, "--json", "--out", &out, "--format", "csv", "--transcript=jsonl"];
+    let first = json(&asked);
+    let written: Value = serde_json::from_str(&read(&folder.join("csv/summary.json"))).expect("summary.json is JSON");
+    assert_eq!(first, written);
+    let submitted = first["total"]["jobs"]["submitted"].as_u64().expect("a number of jobs");
+    for table in ["timeline.csv", "workers.csv", "jobs.csv", "transcript.jsonl"] {
+        assert!(read(&folder.join("csv").join(table)).lines().count() > 1, "{table} is empty");
+    }
+    assert_eq!(read(&folder.join("csv/jobs.csv")).lines().count() as u64, submitted + 1);
+    assert!(refusal(&asked).contains("--force"));
+    answer(&[&asked[..], &["--force"]].concat());
+
+    let out = folder.join("both").display().to_string();
+    answer(&["run", QUICKSTART, "--seed", "7,8", "--out", &out, "--transcript"]);
+    for run in ["quickstart-7", "quickstart-8"] {
+        let parquet = std::fs::read(folder.join("both").join(run).join("jobs.parquet")).expect("the table is there");
+        assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"), "{run}");
+        assert!(read(&folder.join("both").join(run).join("transcript.txt")).contains(" > accept_job j0"), "{run}");
+    }
+    refusal(&["run", QUICKSTART, QUICKSTART, "--out", &out]);
+    refusal(&["run", QUICKSTART, "--format", "csv"]);
+    refusal(&["run", QUICKSTART, "--force"]);
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn equal_runs_leave_equal_files() {
+    let folder = folder("equal");
+    for name in ["a", "b"] {
+        let out = folder.join(name).display().to_string();
+        answer(&["run", QUICKSTART, "--out", &out, "--transcript"]);
+    }
+    for file in ["summary.json", "timeline.parquet", "workers.parquet", "jobs.parquet", "transcript.txt"] {
+        let bytes = |name: &str| std::fs::read(folder.join(name).join(file)).expect("the file is there");
+        assert!(bytes("a") == bytes("b"), "{file} differs between equal runs");
+    }
+}
+
+#[test]
+fn a_setting_on_the_command_line_changes_the_answer() {
+    let cost = |arguments: &[&str]| {
+        let summary = json(&[&["run", QUICKSTART, "--json"], arguments].concat());
+        summary["total"]["cost_usd"]["seed"]["total"].as_f64().expect("a cost")
+    };
+    // An active worker is paid for all day long, a flex worker of the default profile only while it works.
+    assert!(cost(&["--set", "endpoints.sdxl.workers.active=1"]) > 1.5 * cost(&[]));
 }
 
 #[test]

@@ -73,6 +73,25 @@ fn every_shipped_scenario_is_right_and_opens_with_its_question() {
     }
 }
 
+/// Each runs to its end, within its own limits, and every job that was submitted has an outcome or is counted as unfinished.
+#[test]
+fn every_shipped_scenario_can_be_run() {
+    for file in shipped() {
+        let plan = load(&file, &[]).plan;
+        let mut simulation =
+            thermocline::sim::Simulation::new(&plan).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let end = simulation.run(&mut (), &mut |_| {}).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert!(end.jobs > 100, "{}: {} jobs", file.display(), end.jobs);
+        assert!(
+            end.unfinished * 10 < end.jobs,
+            "{}: {} of {} jobs unfinished",
+            file.display(),
+            end.unfinished,
+            end.jobs
+        );
+    }
+}
+
 /// What `config` prints is an application file from which the same plan follows.
 #[test]
 fn the_effective_configuration_of_every_shipped_scenario_gives_the_same_plan() {
@@ -105,7 +124,7 @@ fn another_parser_reads_the_same_values() {
 fn applications_of_the_traces_are_right_where_the_traces_are() {
     let files = yaml_files("tests/testdata/apps");
     assert_eq!(files.len(), 7);
-    if !Path::new("../shared/traces").is_dir() {
+    if !super::golden::traces_are_there() {
         return;
     }
     for file in files {

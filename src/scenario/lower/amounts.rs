@@ -18,10 +18,18 @@ impl Context<'_> {
 
     /// A distribution; parameters that do not go together are reported.
     pub fn amount(&mut self, amount: &Amount, path: &[&str]) -> Distribution {
-        match amount {
+        let known = self.problems.count();
+        let distribution = match amount {
             Amount::Constant(value) => Distribution::Constant { value: *value },
             Amount::Drawn(drawn) => self.drawn(drawn, path),
+        };
+        // What is not said better above: the distribution's own limits.
+        if self.problems.count() == known
+            && let Err(error) = distribution.check()
+        {
+            self.problem(path, error, "", "");
         }
+        distribution
     }
 
     fn drawn(&mut self, drawn: &Drawn, path: &[&str]) -> Distribution {
@@ -76,6 +84,17 @@ impl Context<'_> {
 
     /// The work of a job.
     pub fn service(&mut self, service: &Service, path: &[&str]) -> ServiceModel {
+        let known = self.problems.count();
+        let model = self.service_model(service, path);
+        if self.problems.count() == known
+            && let Err(error) = model.check()
+        {
+            self.problem(path, error, "", "");
+        }
+        model
+    }
+
+    fn service_model(&mut self, service: &Service, path: &[&str]) -> ServiceModel {
         match service {
             Service::Drawn { work_s, sharing } => ServiceModel::Drawn {
                 work: self.amount(work_s, &joined(path, "work_s")),

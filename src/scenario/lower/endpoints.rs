@@ -6,7 +6,7 @@ use crate::policy::{PolicyChoice, registry};
 use crate::scenario::expand::scaler_uses_idle_timeout;
 use crate::scenario::types::endpoint::{Backoff, Endpoint};
 use crate::scenario::types::work::{EndpointFaults, Start};
-use crate::scheduler::{BackoffSpec, DormancySpec, EndpointSpec, PolicySet, RolloutSpec, StartStage};
+use crate::scheduler::{BackoffSpec, DormancySpec, EndpointSpec, GpuClassId, PolicySet, RolloutSpec, StartStage};
 use crate::sim::plan::{EndpointPlan, Feed, PacingModel, ReleaseFaults, ReleasePlan, StageModel, StartModel};
 use crate::units::{EndpointId, ImageId, Span};
 use crate::workload::{Distribution, ServiceModel, Traffic};
@@ -67,14 +67,7 @@ impl Context<'_> {
 
     fn spec(&mut self, name: &str, endpoint: &Endpoint, path: &[&str]) -> EndpointSpec {
         self.worker_counts(endpoint, path);
-        let mut gpu_classes = Vec::new();
-        for class in &endpoint.gpu_classes.0 {
-            gpu_classes.extend(self.class(class, &joined(path, "gpu_classes")));
-        }
-        if endpoint.gpu_classes.0.is_empty() {
-            let found = "an empty list".to_owned();
-            self.problem(&joined(path, "gpu_classes"), found, "one class or more", "add `gpu_classes: ADA_24`");
-        }
+        let gpu_classes = self.gpu_classes(endpoint, path);
         let image = match &endpoint.image {
             Some(image) => self.image(image, &joined(path, "image")),
             None => None,
@@ -123,6 +116,19 @@ impl Context<'_> {
                 placement: choice(&endpoint.placement.0, registry::PLACEMENT),
             },
         }
+    }
+
+    fn gpu_classes(&mut self, endpoint: &Endpoint, path: &[&str]) -> Vec<GpuClassId> {
+        let wanted = endpoint.gpu_classes.as_ref().map(|classes| classes.0.as_slice()).unwrap_or_default();
+        if wanted.is_empty() {
+            let fix = "add `gpu_classes: ADA_24` or a preset; `thermocline config` lists the classes";
+            self.problem(&joined(path, "gpu_classes"), "no GPU class".to_owned(), "one class or more", fix);
+        }
+        let mut classes = Vec::with_capacity(wanted.len());
+        for class in wanted {
+            classes.extend(self.class(class, &joined(path, "gpu_classes")));
+        }
+        classes
     }
 
     fn worker_counts(&mut self, endpoint: &Endpoint, path: &[&str]) {

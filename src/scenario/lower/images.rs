@@ -18,7 +18,8 @@ impl Context<'_> {
         for (name, spec) in &app.images.0 {
             let layers = self.layers(name, spec);
             for (index, layer) in layers.iter().enumerate() {
-                let known = images.iter().flat_map(|image| &image.layers).find(|other| other.digest == layer.digest);
+                let earlier = images.iter().flat_map(|image| &image.layers).chain(&layers[..index]);
+                let known = earlier.into_iter().find(|other| other.digest == layer.digest);
                 if known.is_some_and(|known| known != layer) {
                     let found = format!("layer `{}` with two sizes", super::super::node::clean(&layer.digest));
                     let index = index.to_string();

@@ -96,7 +96,7 @@ impl Context<'_> {
     }
 
     fn source(&mut self, source: &Source, path: &[&str]) -> Option<TrafficSource> {
-        let common = source.common();
+        let (common, known) = (source.common(), self.problems.count());
         let arrivals = self.arrivals(source, path)?;
         if common.until_s.is_some_and(|until| until <= common.from_s) {
             let found = format!("an end at {} s, not after its beginning", common.until_s.map_or(0.0, Seconds::get));
@@ -106,14 +106,20 @@ impl Context<'_> {
             None => None,
             Some(timeout) => self.millis(timeout.get(), &joined(path, "execution_timeout_s")),
         };
-        Some(TrafficSource {
+        let lowered = TrafficSource {
             arrivals,
             from: common.from_s.time(),
             until: common.until_s.map(Seconds::time),
             low_priority_share: common.low_priority_share.get(),
             ttl: self.optional(common.ttl_s, &joined(path, "ttl_s")),
             execution_timeout,
-        })
+        };
+        if self.problems.count() == known
+            && let Err(error) = lowered.check()
+        {
+            self.problem(path, error, "", "");
+        }
+        Some(lowered)
     }
 
     /// What one request sets for itself goes over the wire in whole milliseconds.

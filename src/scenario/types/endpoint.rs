@@ -192,8 +192,9 @@ pub struct Endpoint {
     pub image_gb: Option<PositiveGigabytes>,
     /// Unpacked size of the image; 2.3 times the compressed one unless given.
     pub image_unpacked_gb: Option<PositiveGigabytes>,
-    /// Acceptable GPU classes, most wanted first: a class such as `ADA_24` or a card such as `RTX 4090`.
-    pub gpu_classes: OneOrMany<String>,
+    /// Acceptable GPU classes, most wanted first: a class such as `ADA_24` or a card such as `RTX 4090`. Needed unless the preset
+    /// tells.
+    pub gpu_classes: Option<OneOrMany<String>>,
     /// GPUs of one worker, all on one host.
     #[schemars(range(min = 1, max = 1_024), extend("default" = 1, "x-source" = "RunPod docs, endpoint configurations"))]
     pub gpus_per_worker: u32,

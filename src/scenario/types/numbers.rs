@@ -90,6 +90,14 @@ number!(
     PositiveQuantity, 0.0, 1e12, "", duration: true, above: true
 );
 number!(
+    /// How many times as long something takes.
+    Factor, 0.0, 1e6, "", duration: false, above: true
+);
+number!(
+    /// The standard deviation of a logarithm: at 10, one draw in twenty is ten million times the median.
+    Sigma, 0.0, 10.0, "", duration: false, above: false
+);
+number!(
     /// A rate per second.
     Rate, 0.0, 1e7, "per second", duration: false, above: false
 );

@@ -10,7 +10,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::numbers::{NonNegative, Positive, PositiveQuantity, Quantity, Share};
+use super::numbers::{Positive, PositiveQuantity, Quantity, Share, Sigma};
 use crate::policy::params::{ParamKind, ParamSpec};
 use crate::policy::{ParamValue, PolicyChoice, registry};
 
@@ -63,7 +63,7 @@ pub enum Drawn {
         /// Median.
         median: PositiveQuantity,
         /// Standard deviation of the logarithm.
-        sigma: NonNegative,
+        sigma: Sigma,
     },
     /// Lognormal by mean and coefficient of variation.
     LognormalMean {
@@ -309,7 +309,7 @@ fn policy_schema(entries: Vec<PolicyEntry>) -> Schema {
             "additionalProperties": false,
         }));
     }
-    json_schema!({ "anyOf": branches, "x-shorthand": "type" })
+    json_schema!({ "anyOf": branches, "x-shorthand": "type", "x-listed": "`thermocline policy list`" })
 }
 
 fn param_schema(param: &ParamSpec, source: &str) -> Value {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::numbers::{NonNegative, Positive, PositiveSeconds, Seconds, Share};
+use super::numbers::{Factor, NonNegative, Positive, PositiveSeconds, Seconds, Share, Sigma};
 use super::values::Amount;
 
 /// How much work a job is.
@@ -47,7 +47,7 @@ pub enum Service {
         output_tokens: Amount,
         /// Overhead and prefill are multiplied by a lognormal of this sigma; 0 = not.
         #[schemars(extend("default" = 0, "x-source" = "none"))]
-        sigma: NonNegative,
+        sigma: Sigma,
     },
 }
 
@@ -110,7 +110,7 @@ pub struct Start {
     pub warm_up_jobs: u32,
     /// By this factor.
     #[schemars(extend("default" = 1, "x-source" = "none unless given"))]
-    pub warm_up_factor: Positive,
+    pub warm_up_factor: Factor,
 }
 
 /// How workers ask for jobs.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::numbers::{
-    Gigabytes, GigabytesPerSecond, NonNegative, Positive, PositiveGigabytes, Seconds, Share, UsdPerGpuSecond,
+    Factor, Gigabytes, GigabytesPerSecond, PositiveGigabytes, Seconds, Share, Sigma, UsdPerGpuSecond,
 };
 use super::values::{Amount, EvictionChoice, Named, OneOrMany};
 
@@ -35,7 +35,7 @@ pub struct HostGroup {
     pub unpack_gb_per_s: Option<GigabytesPerSecond>,
     /// Pull times are multiplied by a lognormal of median 1 and this sigma.
     #[schemars(extend("default" = 0.35, "x-source" = "spread of published pull times"))]
-    pub pull_sigma: NonNegative,
+    pub pull_sigma: Sigma,
     /// Data centre or region.
     #[schemars(extend("default" = "default", "x-source" = "one data centre unless given"))]
     pub data_center: String,
@@ -44,7 +44,7 @@ pub struct HostGroup {
     pub priority: i32,
     /// Starts and jobs take this many times as long here.
     #[schemars(extend("default" = 1, "x-source" = "normal speed"))]
-    pub slowdown: Positive,
+    pub slowdown: Factor,
     /// Most container starts at once on a host; 0 = no limit.
     #[schemars(extend("default" = 0, "x-source" = "no limit unless given"))]
     pub max_starts: u32,

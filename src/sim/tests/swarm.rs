@@ -57,7 +57,7 @@ impl Swarm {
     }
 
     fn host(&mut self, number: usize) -> HostPlan {
-        let tenants = self.on().then(|| TenantPlan {
+        let tenants = self.on().then_some(TenantPlan {
             away: Distribution::Exponential { mean: 120.0 },
             stay: Distribution::Exponential { mean: 60.0 },
             gpus: Distribution::Uniform { min: 1.0, max: 3.0 },

@@ -4,7 +4,7 @@
 //! made up. Memory is bounded by the window of requests that are held back to be sorted (about 64 bytes each), by the
 //! number of endpoints, and for the Functions trace of 2019 by one day of the functions taken.
 //!
-//! Adding one: a file that implements [`order::Source`], a line in [`Format`], an arm in `sources`.
+//! Adding one: a file that implements `order::Source`, a line in [`Format`], an arm in `sources`.
 
 mod azure_functions_2019;
 mod azure_functions_2021;

@@ -1,0 +1,8 @@
+//! Finished runs for people. Reads results only; computes nothing but shares.
+
+pub mod advice;
+pub mod format;
+pub mod text;
+
+pub use advice::{Advice, advice};
+pub use text::text;

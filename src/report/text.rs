@@ -1,0 +1,355 @@
+//! The report of a run as text: both bills side by side, waits, cold starts, workers, and what is plain from them. Needs no
+//! colour; good from 80 columns on.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+use super::advice::advice;
+use super::format::{ABSENT, count, maybe_seconds, maybe_share, mean, money, seconds, share};
+use crate::results::Summary;
+use crate::results::summary::{EndpointSummary, Figures, Quantiles};
+
+/// Endpoints that are shown one by one; with more, the dearest of them.
+const ENDPOINTS_MAX: usize = 20;
+
+/// Causes of starts that are shown.
+const CAUSES_MAX: usize = 6;
+
+/// Columns below which the report is not made any narrower.
+const WIDTH_MIN: usize = 80;
+
+/// The report of one run, `width` columns wide, with a line's end at the end.
+pub fn text(summary: &Summary, width: u16) -> String {
+    let width = usize::from(width).max(WIDTH_MIN);
+    let rows = rows(summary);
+    let mut report = header(summary);
+    report += &section("Jobs", jobs(&rows), width);
+    report += &section("Waiting and responding", lengths(&rows), width);
+    report += &section("Workers", workers(&rows), width);
+    report += &section("Bill", bill(summary), width);
+    if summary.total.starts.asked > 0 {
+        report += &section("Who asked for starts, and what those workers cost (documented)", causes(summary), width);
+    }
+    if summary.endpoints.len() > 1 {
+        report += &section("Bill by endpoint", bill_by_endpoint(&rows), width);
+    }
+    let hidden = summary.endpoints.len() - shown(summary).len();
+    if hidden > 0 {
+        report += &format!("\n{hidden} more endpoints cost less and are left out here; --json has all of them.\n");
+    }
+    report += &remarks(summary, width);
+    report += &format!("\nTranscript {}\n", summary.transcript_hash);
+    report
+}
+
+fn header(summary: &Summary) -> String {
+    let name = if summary.scenario.is_empty() { "run" } else { &summary.scenario };
+    let ended = if summary.complete { String::new() } else { format!(" ({})", summary.ended) };
+    let observed = if summary.observed_s < summary.simulated_s {
+        let from = seconds(summary.observed_from_s);
+        format!(", figures over {} from {from} on", seconds(summary.observed_s))
+    } else {
+        String::new()
+    };
+    format!(
+        "{name}, seed {}: {} simulated{ended}{observed}, {} events\n",
+        summary.seed,
+        seconds(summary.simulated_s),
+        count(summary.events),
+    )
+}
+
+/// Name and figures of each line of a table: the endpoints shown, and the total if there are several.
+fn rows(summary: &Summary) -> Vec<(&str, &Figures)> {
+    let mut rows: Vec<_> = shown(summary).into_iter().map(|row| (row.name.as_str(), &row.figures)).collect();
+    if rows.len() != 1 {
+        rows.push(("total", &summary.total));
+    }
+    rows
+}
+
+/// The endpoints in their order; the dearest where there are too many.
+fn shown(summary: &Summary) -> Vec<&EndpointSummary> {
+    let mut places: Vec<usize> = (0..summary.endpoints.len()).collect();
+    let cost = |place: &usize| summary.endpoints[*place].figures.cost_usd.documented.total;
+    places.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
+    places.truncate(ENDPOINTS_MAX);
+    places.sort_unstable();
+    places.into_iter().map(|place| &summary.endpoints[place]).collect()
+}
+
+fn jobs(rows: &[(&str, &Figures)]) -> Vec<Vec<String>> {
+    let head = ["endpoint", "submitted", "completed", "failed", "timed out", "cancelled", "refused", "retried"];
+    let mut table = vec![head.map(str::to_owned).to_vec()];
+    for (name, figures) in rows {
+        let jobs = &figures.jobs;
+        let counts = [jobs.submitted, jobs.completed, jobs.failed, jobs.timed_out, jobs.cancelled, jobs.rejected];
+        let mut row = vec![(*name).to_owned()];
+        row.extend(counts.map(count));
+        row.push(count(jobs.retried));
+        table.push(row);
+    }
+    table
+}
+
+fn lengths(rows: &[(&str, &Figures)]) -> Vec<Vec<String>> {
+    let head = ["endpoint", "", "mean", "p50", "p90", "p95", "p99", "max"];
+    let mut table = vec![head.map(str::to_owned).to_vec()];
+    for (name, figures) in rows {
+        table.push(quantiles(name, "wait", &figures.wait_s));
+        table.push(quantiles("", "response", &figures.response_s));
+        if figures.cold_start_s.count > 0 {
+            table.push(quantiles("", "cold start", &figures.cold_start_s));
+        }
+    }
+    table
+}
+
+fn quantiles(name: &str, what: &str, values: &Quantiles) -> Vec<String> {
+    let mut row = vec![name.to_owned(), what.to_owned()];
+    row.extend([values.mean, values.p50, values.p90, values.p95, values.p99, values.max].map(maybe_seconds));
+    row
+}
+
+fn workers(rows: &[(&str, &Figures)]) -> Vec<Vec<String>> {
+    let head = ["endpoint", "active", "flex", "extra", "most", "busy", "starts", "jobs cold", "SLO met"];
+    let mut table = vec![head.map(str::to_owned).to_vec()];
+    for (name, figures) in rows {
+        let up = &figures.workers;
+        table.push(vec![
+            (*name).to_owned(),
+            mean(up.active.mean),
+            mean(up.flex.mean),
+            mean(up.extra.mean),
+            count(up.all.max),
+            maybe_share(figures.utilization),
+            count(figures.starts.asked),
+            maybe_share(figures.cold_start_share),
+            maybe_share(figures.slo_attainment),
+        ]);
+    }
+    table
+}
+
+/// The total under both profiles, line by line.
+fn bill(summary: &Summary) -> Vec<Vec<String>> {
+    let costs = &summary.total.cost_usd;
+    let (seed, documented) = (&costs.seed, &costs.documented);
+    let mark = |profile: &str| if summary.profile == profile { format!("{profile} *") } else { profile.to_owned() };
+    let mut table = vec![vec![String::new(), mark("seed"), String::new(), mark("documented"), String::new()]];
+    let mut line = |name: &str, a: f64, b: f64| {
+        let part = |of: f64, whole: f64| if whole > 0.0 { share(of / whole) } else { String::new() };
+        table.push(vec![name.to_owned(), money(a), part(a, seed.total), money(b), part(b, documented.total)]);
+    };
+    line("total", seed.total, documented.total);
+    line("  start", seed.by_phase.start, documented.by_phase.start);
+    line("  work", seed.by_phase.work, documented.by_phase.work);
+    line("  warm idle", seed.by_phase.warm_idle, documented.by_phase.warm_idle);
+    line("  drain", seed.by_phase.drain, documented.by_phase.drain);
+    line("  rounding", seed.by_phase.rounding, documented.by_phase.rounding);
+    line("active workers", seed.by_worker_type.active, documented.by_worker_type.active);
+    line("flex workers", seed.by_worker_type.flex, documented.by_worker_type.flex);
+    line("extra workers", seed.by_worker_type.extra, documented.by_worker_type.extra);
+    let per_1000 = |value: Option<f64>| value.map_or_else(|| ABSENT.to_owned(), money);
+    let (a, b) = (per_1000(seed.per_1000_completed), per_1000(documented.per_1000_completed));
+    table.push(vec!["per 1,000 completed".to_owned(), a, String::new(), b, String::new()]);
+    table
+}
+
+/// The dearest causes of starts.
+fn causes(summary: &Summary) -> Vec<Vec<String>> {
+    let bill = &summary.total.cost_usd.documented;
+    let mut causes: Vec<_> = bill.by_cause.iter().collect();
+    causes.sort_by(|a, b| b.1.total_usd.total_cmp(&a.1.total_usd));
+    causes.truncate(CAUSES_MAX);
+    let mut table = vec![["cause", "starts", "starting", "in all", ""].map(str::to_owned).to_vec()];
+    for (cause, cost) in causes {
+        let part = if bill.total > 0.0 { share(cost.total_usd / bill.total) } else { String::new() };
+        table.push(vec![cause.clone(), count(cost.starts), money(cost.start_usd), money(cost.total_usd), part]);
+    }
+    table
+}
+
+fn bill_by_endpoint(rows: &[(&str, &Figures)]) -> Vec<Vec<String>> {
+    let head = ["endpoint", "seed", "documented", "start", "work", "warm idle", "drain", "rounding"];
+    let mut table = vec![head.map(str::to_owned).to_vec()];
+    for (name, figures) in rows {
+        let (seed, documented) = (&figures.cost_usd.seed, &figures.cost_usd.documented);
+        let phases = &documented.by_phase;
+        let amounts =
+            [seed.total, documented.total, phases.start, phases.work, phases.warm_idle, phases.drain, phases.rounding];
+        let mut row = vec![(*name).to_owned()];
+        row.extend(amounts.map(money));
+        table.push(row);
+    }
+    table
+}
+
+/// A heading and a table: the first line is its head, the first column text, the others numbers.
+fn section(title: &str, lines: Vec<Vec<String>>, width: usize) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).force_no_tty();
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width as u16);
+    let mut lines = lines.into_iter();
+    let words = |line: Vec<String>, place: usize| -> Vec<Cell> {
+        let cells = line.into_iter().enumerate().map(|(column, text)| {
+            let numeric = column > place;
+            Cell::new(text).set_alignment(if numeric { CellAlignment::Right } else { CellAlignment::Left })
+        });
+        cells.collect()
+    };
+    // The table of lengths has a second column of words.
+    let place = usize::from(title == "Waiting and responding");
+    table.set_header(words(lines.next().unwrap_or_default(), place));
+    lines.for_each(|line| {
+        table.add_row(words(line, place));
+    });
+    let body: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    format!("\n{title}\n{}\n", body.join("\n"))
+}
+
+fn remarks(summary: &Summary, width: usize) -> String {
+    let all = advice(summary);
+    if all.is_empty() {
+        return String::new();
+    }
+    let several = summary.endpoints.len() > 1;
+    let mut text = "\nWhat stands out\n".to_owned();
+    for remark in &all {
+        let whose = remark.endpoint.as_ref().filter(|_| several).map_or(String::new(), |name| format!("{name}: "));
+        text += &wrapped(&format!("{whose}{}", remark.text), width);
+    }
+    text
+}
+
+/// A list item, broken between words.
+fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = vec![" -".to_owned()];
+    for word in words_of(text) {
+        let line = lines.last_mut().expect("there is a first line");
+        if line.chars().count() + 1 + word.chars().count() > width && line.chars().count() > 3 {
+            lines.push(format!("   {word}"));
+        } else {
+            line.push(' ');
+            line.push_str(&word);
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The words of a text; a number and its unit are one.
+fn words_of(text: &str) -> Vec<String> {
+    const UNITS: [&str; 7] = ["s", "ms", "µs", "min", "h", "d", "%"];
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let bare = word.trim_matches(|c: char| !c.is_alphabetic() && c != '%');
+        match words.last_mut() {
+            Some(number) if UNITS.contains(&bare) && number.ends_with(|c: char| c.is_ascii_digit()) => {
+                number.push(' ');
+                number.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::summary::{CauseCost, EndpointSettings};
+
+    fn endpoint(name: &str, cost: f64) -> EndpointSummary {
+        let mut endpoint = EndpointSummary { name: name.to_owned(), ..EndpointSummary::default() };
+        endpoint.settings =
+            EndpointSettings { idle_timeout_s: Some(5.0), flex_usd_per_s: 0.000_31, ..Default::default() };
+        let figures = &mut endpoint.figures;
+        (figures.jobs.submitted, figures.jobs.completed) = (1_234_567, 1_234_560);
+        figures.wait_s =
+            Quantiles { mean: Some(0.412), p50: Some(0.0), p95: Some(12.3), count: 9, ..Default::default() };
+        figures.cold_start_s = Quantiles { mean: Some(31.0), count: 2, ..Default::default() };
+        (figures.starts.asked, figures.starts.ready) = (1_200, 1_200);
+        figures.cold_start_share = Some(0.3);
+        figures.workers.flex.mean = 12.345;
+        figures.workers.all.max = 40;
+        let bill = &mut figures.cost_usd.documented;
+        (bill.total, bill.by_phase.warm_idle) = (cost, cost * 0.88);
+        let caused = CauseCost { starts: 1_200, start_usd: cost * 0.1, total_usd: cost };
+        bill.by_cause.insert("queue_delay".to_owned(), caused);
+        figures.cost_usd.seed.total = cost * 0.12;
+        endpoint
+    }
+
+    fn summary(endpoints: Vec<EndpointSummary>) -> Summary {
+        let total = endpoints[0].figures.clone();
+        Summary {
+            scenario: "black friday".to_owned(),
+            seed: 7,
+            complete: true,
+            simulated_s: 86_400.0,
+            observed_s: 86_400.0,
+            profile: "seed".to_owned(),
+            transcript_hash: "35b9a4e2b5aea3ee9f32f6fe52a7ce7c".to_owned(),
+            total,
+            endpoints,
+            ..Summary::default()
+        }
+    }
+
+    fn assert_fits(text: &str, width: usize) {
+        for line in text.lines() {
+            assert!(line.chars().count() <= width, "{} columns: {line}", line.chars().count());
+            assert!(!line.contains('\u{1b}'), "no colours: {line}");
+            assert_eq!(line, line.trim_end());
+        }
+    }
+
+    #[test]
+    fn it_fits_and_shows_both_bills() {
+        for width in [80, 120] {
+            let report = text(&summary(vec![endpoint("llm", 1_234.56)]), width);
+            assert_fits(&report, usize::from(width));
+            for words in [
+                "queue_delay",
+                "seed *",
+                "documented",
+                "$1,234.56",
+                "88.0 %",
+                "1,234,567",
+                "412 ms",
+                "Transcript 35b9a4e2",
+            ] {
+                assert!(report.contains(words), "`{words}` is not in:\n{report}");
+            }
+            assert!(!report.contains("Bill by endpoint"));
+        }
+    }
+
+    #[test]
+    fn several_endpoints_have_lines_of_their_own_and_a_total() {
+        let report = text(&summary(vec![endpoint("llm", 10.0), endpoint("sdxl-turbo", 2.0)]), 80);
+        assert_fits(&report, 80);
+        assert!(report.contains("Bill by endpoint") && report.contains("sdxl-turbo") && report.contains("total"));
+        assert!(report.contains("- llm: "), "remarks name their endpoint:\n{report}");
+    }
+
+    #[test]
+    fn of_very_many_endpoints_the_dearest_are_shown() {
+        let many = (0..50).map(|number| endpoint(&format!("e-{number}"), f64::from(number))).collect();
+        let report = text(&summary(many), 100);
+        assert!(report.contains("30 more endpoints") && report.contains("e-49") && !report.contains("e-29 "));
+    }
+
+    #[test]
+    fn a_run_without_anything_is_reported_too() {
+        let summary = Summary { complete: true, transcript_hash: "0".to_owned(), ..Summary::default() };
+        let report = text(&summary, 80);
+        assert_fits(&report, 80);
+        assert!(report.contains('–'), "{report}");
+    }
+
+    #[test]
+    fn long_remarks_are_broken_between_words() {
+        assert_eq!(wrapped("one two three four", 12), " - one two\n   three\n   four\n");
+        assert_eq!(wrapped("a whole 12.5 min long", 14), " - a whole\n   12.5 min\n   long\n");
+    }
+}
