@@ -213,7 +213,13 @@ impl Simulation {
     fn step<R: Recorder>(&mut self, source: Source, recorder: &mut R) -> Result<(), SimError> {
         let now = self.now;
         match source {
-            Source::Worker(slot) => self.world.worker_due(now, slot),
+            Source::Worker(slot) => {
+                if let Some(event) = &self.world.sole_job_due(now, slot) {
+                    self.tell(event, recorder);
+                } else {
+                    self.world.worker_due(now, slot);
+                }
+            }
             Source::Transfer => {
                 let agenda = &mut self.world.agenda;
                 self.world.pulls.transfer_ended(now, agenda);
@@ -224,7 +230,11 @@ impl Simulation {
                 self.world.perform(now, kind);
                 self.performed += 1;
             }
-            Source::Arrival => self.world.arrive(now)?,
+            Source::Arrival => {
+                if let Some(event) = &self.world.arrive(now)? {
+                    self.tell(event, recorder);
+                }
+            }
             Source::Deadline => self.world.outbox.push_back(Event::DeadlineReached),
         }
         self.settle(recorder);
@@ -234,8 +244,8 @@ impl Simulation {
     /// Tells everything that the world has to say.
     #[inline]
     fn settle<R: Recorder>(&mut self, recorder: &mut R) {
-        while let Some(event) = self.world.outbox.pop_front() {
-            self.tell(&event, recorder);
+        while let Some(event) = &self.world.outbox.pop_front() {
+            self.tell(event, recorder);
         }
     }
 
@@ -245,9 +255,10 @@ impl Simulation {
         self.events += 1;
         recorder.event(now, event);
         self.scheduler.handle(now, event);
-        while let Some(command) = self.scheduler.poll_command() {
-            recorder.command(now, &command);
-            self.world.act(now, &command);
+        // By reference: moving a command out of its option costs more than acting on it.
+        while let Some(command) = &self.scheduler.poll_command() {
+            recorder.command(now, command);
+            self.world.act(now, command);
         }
         recorder.settled(now, &self.scheduler);
     }

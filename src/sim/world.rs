@@ -156,33 +156,33 @@ impl World {
             Due::LateFact { slot } => self.late_fact_due(slot),
             Due::Fed { to } => {
                 self.feeding -= 1;
-                self.submit(now, EndpointId(to), FED, WorkHint::default(), JobPolicy::default());
+                let event = self.submit(now, EndpointId(to), FED, WorkHint::default(), JobPolicy::default());
+                self.outbox.push_back(event);
             }
         }
     }
 
     /// A request reaches the platform.
     #[inline]
-    pub fn submit(&mut self, now: Time, endpoint: EndpointId, source: u32, work: WorkHint, policy: JobPolicy) {
+    fn submit(&mut self, now: Time, endpoint: EndpointId, source: u32, work: WorkHint, policy: JobPolicy) -> Event {
         self.progress = now;
         let entry = &mut self.endpoints[endpoint.index()];
         let index = entry.submitted;
         entry.submitted += 1;
         let client_ref = self.jobs.submit(endpoint, index, source, work);
-        self.outbox.push_back(Event::JobSubmitted { endpoint, client_ref, policy });
+        Event::JobSubmitted { endpoint, client_ref, policy }
     }
 
-    /// The next request of the traffic.
-    pub fn arrive(&mut self, now: Time) -> Result<(), WorkloadError> {
-        if let Some((endpoint, arrival)) = self.arrivals.take()? {
-            let policy = JobPolicy {
-                ttl: arrival.ttl,
-                execution_timeout: arrival.execution_timeout,
-                low_priority: arrival.low_priority,
-            };
-            self.submit(now, endpoint, arrival.source, arrival.work, policy);
-        }
-        Ok(())
+    /// The next request of the traffic. The fact is not put in the outbox but given to be told at once, which is quicker.
+    #[inline]
+    pub fn arrive(&mut self, now: Time) -> Result<Option<Event>, WorkloadError> {
+        let Some((endpoint, arrival)) = self.arrivals.take()? else { return Ok(None) };
+        let policy = JobPolicy {
+            ttl: arrival.ttl,
+            execution_timeout: arrival.execution_timeout,
+            low_priority: arrival.low_priority,
+        };
+        Ok(Some(self.submit(now, endpoint, arrival.source, arrival.work, policy)))
     }
 
     /// A job has its outcome (none: it was refused).
