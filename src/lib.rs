@@ -7,6 +7,7 @@ pub mod experiment;
 pub mod ledger;
 pub mod metrics;
 pub mod policy;
+pub mod real;
 pub mod report;
 pub mod results;
 pub mod scenario;

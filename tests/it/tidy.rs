@@ -17,6 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("report", &["results", "units"]),
     ("sim", &["units", "workload", "policy", "scheduler"]),
     ("scenario", &["units", "workload", "policy", "scheduler", "sim"]),
+    ("real", &["units", "policy", "scheduler", "ledger", "metrics", "results"]),
     ("experiment", &["sim", "ledger", "metrics", "results", "policy", "scheduler", "units"]),
 ];
 
