@@ -21,4 +21,5 @@ pub mod config;
 pub mod core;
 pub mod ids;
 pub mod launcher;
+//pub mod server;
 pub mod store;

@@ -61,7 +61,7 @@ pub struct Started {
 pub fn start(
     config: ServeConfig,
     mut store: Box<dyn Store>,
-    outside: impl FnOnce(&Handle, Sender<Request>) -> Outside,
+    outside: impl FnOnce(&Handle, Sender<Request>) -> Result<Outside, String>,
 ) -> Result<Started, StartError> {
     let mut found = store.load()?;
     let meta: BTreeMap<String, Bytes> = std::mem::take(&mut found.meta).into_iter().collect();
@@ -87,7 +87,7 @@ pub fn start(
     let (sender, requests) = channel();
     let (notices, _) = tokio::sync::broadcast::channel(4_096);
     let handle = Handle::new(sender.clone(), store.reader(), notices.clone(), tokens.clone(), clock);
-    let outside = Outside { notices, ..outside(&handle, sender) };
+    let outside = Outside { notices, ..outside(&handle, sender).map_err(StartError::Config)? };
     let scheduler = Scheduler::new(config.scheduler.clone())?;
     let live = Live::new(&config.scheduler.gpu_classes);
     let definitions = Definitions::recover(std::mem::take(&mut found.endpoints), config.scheduler.images.clone());
@@ -111,6 +111,7 @@ pub fn start(
         acquiring: BTreeMap::new(),
         housekeeping: Housekeeping::default(),
         shutting_down: false,
+        draining: Vec::new(),
         shut_down: None,
         config,
         store,
