@@ -44,6 +44,7 @@ struct Lingering {
 }
 
 /// Turns the transcript into changes of workers and jobs.
+#[derive(Clone)]
 pub struct Follower<W> {
     watcher: W,
     endpoints: Vec<Known>,
