@@ -79,7 +79,7 @@ pub fn endpoint_configs(serving: &Serving, notes: &mut Vec<String>) -> Result<Ve
     for endpoint in &plan.endpoints {
         let mut config = endpoint_config(endpoint, &serving.base)?;
         if config.run.command.is_empty() && processes && !engines {
-            config.run.command = echo_command(config.spec.concurrency)?;
+            config.run.command = echo_command(&config)?;
             let name = &config.id;
             notes.push(format!(
                 "endpoints.{name}: no `run.command`: served by the built-in echo worker, which answers with its input"
@@ -152,12 +152,16 @@ fn digest(run: &RunConfig) -> u64 {
 }
 
 /// The worker that is built into this program.
-fn echo_command(concurrency: u32) -> Result<Vec<String>, Failure> {
+fn echo_command(config: &EndpointConfig) -> Result<Vec<String>, Failure> {
     let program = std::env::current_exe().map_err(|error| Failure::other(format!("where is this program? {error}")))?;
     let program = program.to_str().ok_or_else(|| Failure::other("the path of this program is not UTF-8"))?;
     let mut command = vec![program.to_owned(), "worker".to_owned(), "echo".to_owned()];
-    if concurrency > 1 {
-        command.extend(["--concurrency".to_owned(), concurrency.to_string()]);
+    match config.kind {
+        EndpointKind::LoadBalancer => command.push("--http".to_owned()),
+        EndpointKind::Queue if config.spec.concurrency > 1 => {
+            command.extend(["--concurrency".to_owned(), config.spec.concurrency.to_string()]);
+        }
+        EndpointKind::Queue => {}
     }
     Ok(command)
 }

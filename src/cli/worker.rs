@@ -7,12 +7,10 @@ mod play;
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
-use serde_json::Value;
-
 use super::logging::{self, LogFormat};
 use super::{Failure, output};
-use crate::worker::{Context, Failed, Job, Outcome, Settings, Worker, WorkerError};
+use crate::worker::{Context, Job, Worker};
+use clap::{Args, Subcommand};
 
 /// What can be typed after `worker`.
 #[derive(Debug, Args)]
@@ -25,7 +23,13 @@ pub struct WorkerArgs {
 enum WorkerVerb {
     /// Answer each job with its input
     #[command(after_help = play::ECHO_HELP)]
-    Echo(Common),
+    Echo {
+        #[command(flatten)]
+        common: Common,
+        /// Answer HTTP requests on the port PORT instead: the worker of a load-balancing endpoint
+        #[arg(long)]
+        http: bool,
+    },
     /// Sleep for as long as the job's `input.seconds` says
     Sleep {
         #[command(flatten)]
@@ -58,7 +62,8 @@ struct Common {
 
 pub(super) fn run(args: &WorkerArgs) -> Result<(), Failure> {
     match &args.verb {
-        WorkerVerb::Echo(common) => serve(common, play::echo),
+        WorkerVerb::Echo { common, http: true } => http::serve(Duration::from_secs_f64(common.start_seconds)),
+        WorkerVerb::Echo { common, http: false } => serve(common, play::echo),
         WorkerVerb::Sleep { common, seconds } => {
             let otherwise = *seconds;
             serve(common, move |job: Job, _: Context| async move {
@@ -78,13 +83,8 @@ pub(super) fn run(args: &WorkerArgs) -> Result<(), Failure> {
 fn serve(common: &Common, handler: impl crate::worker::Handler) -> Result<(), Failure> {
     logging::start(LogFormat::Text);
     let start = Duration::from_secs_f64(common.start_seconds);
-    let settings = match Settings::from_env() {
-        Ok(settings) => settings,
-        // No place to ask for jobs, but a port to listen on: the worker of a load-balancing endpoint.
-        Err(WorkerError::Missing(_)) if http::port()?.is_some() => return http::serve(start),
-        Err(error) => return Err(Failure::input(error)),
-    };
-    let worker = Worker::new(settings).concurrency(common.concurrency as usize).start_time(start);
+    let worker = Worker::from_env().map_err(Failure::input)?;
+    let worker = worker.concurrency(common.concurrency as usize).start_time(start);
     worker.run(handler).map_err(Failure::other)
 }
 

@@ -20,5 +20,6 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod ids;
+pub mod keys;
 pub mod launcher;
 pub mod store;

@@ -75,7 +75,11 @@ impl Settings {
             Some(value) => match value.trim().parse::<u64>() {
                 Ok(millis) if (100..=600_000).contains(&millis) => millis,
                 _ => {
-                    return Err(WorkerError::Invalid { name: interval, value, allowed: "100 to 600000 (milliseconds)" });
+                    return Err(WorkerError::Invalid {
+                        name: interval,
+                        value,
+                        allowed: "100 to 600000 (milliseconds)",
+                    });
                 }
             },
         };

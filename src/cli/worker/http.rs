@@ -13,12 +13,8 @@ use axum::response::IntoResponse;
 use axum::routing::any;
 use tokio::net::TcpListener;
 
+use super::super::logging::{self, LogFormat};
 use super::Failure;
-
-/// The port to listen on, if this is a worker of that kind.
-pub fn port() -> Result<Option<u16>, Failure> {
-    port_of("PORT")
-}
 
 fn port_of(name: &str) -> Result<Option<u16>, Failure> {
     match std::env::var(name) {
@@ -32,7 +28,11 @@ fn port_of(name: &str) -> Result<Option<u16>, Failure> {
 
 /// Answers requests until it is told to leave.
 pub fn serve(start: Duration) -> Result<(), Failure> {
-    let ports = [port()?, port_of("PORT_HEALTH")?];
+    logging::start(LogFormat::Text);
+    let ports = [port_of("PORT")?, port_of("PORT_HEALTH")?];
+    if ports[0].is_none() {
+        return Err(Failure::input("the environment has no PORT: nowhere to listen"));
+    }
     let health = std::env::var("HEALTH_CHECK_PATH").unwrap_or_else(|_| "/ping".to_owned());
     if !health.starts_with('/') || health.contains(['{', '}']) {
         return Err(Failure::input(format!("HEALTH_CHECK_PATH: `{health}`; allowed: a path such as `/ping`")));
@@ -61,8 +61,10 @@ pub fn serve(start: Duration) -> Result<(), Failure> {
 }
 
 async fn echo(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
-    let headers: BTreeMap<String, String> =
-        headers.iter().map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into())).collect();
+    let headers: BTreeMap<String, String> = headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+        .collect();
     axum::Json(serde_json::json!({
         "method": method.as_str(),
         "path": uri.path(),
