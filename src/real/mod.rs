@@ -22,4 +22,5 @@ pub mod core;
 pub mod ids;
 pub mod keys;
 pub mod launcher;
+//pub mod server;
 pub mod store;
