@@ -10,7 +10,7 @@ use super::store::KeyRow;
 
 /// Where the store is in a data folder.
 pub fn store_path(data_dir: &Path) -> PathBuf {
-    data_dir.join("store.db")
+    data_dir.join("store.sqlite")
 }
 
 /// A fresh key, and what is kept of it. `endpoints` empty = good for all, and for the management API.
