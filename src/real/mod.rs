@@ -24,3 +24,4 @@ pub mod keys;
 pub mod launcher;
 //pub mod server;
 pub mod store;
+pub mod webhook;

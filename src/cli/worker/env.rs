@@ -9,8 +9,8 @@ use clap::{Args, ValueEnum};
 
 use super::super::serve::{Overrides, data_dir};
 use super::{Failure, output};
+use crate::real::config::store_path;
 use crate::real::ids::{TokenKey, hex, is_id, parse_worker_name, random_bytes};
-use crate::real::keys::store_path;
 use crate::real::store::sqlite::look;
 use crate::scenario::serving;
 
