@@ -24,4 +24,5 @@ pub mod keys;
 pub mod launcher;
 //pub mod server;
 pub mod store;
+pub mod transcript;
 pub mod webhook;
