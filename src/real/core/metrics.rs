@@ -270,7 +270,8 @@ impl Core {
 }
 
 fn lengths(text: &mut Text, figures: &[(&str, Option<&EndpointMetrics>)]) {
-    let families: [(&str, &str, fn(&EndpointMetrics) -> &Histogram); 4] = [
+    type Lengths = fn(&EndpointMetrics) -> &Histogram;
+    let families: [(&str, &str, Lengths); 4] = [
         ("job_delay_seconds", "Time from submission to the first hand-over.", |of| &of.lengths.wait),
         ("job_execution_seconds", "Time of the last attempt.", |of| &of.lengths.service),
         ("job_response_seconds", "Time from submission to the outcome.", |of| &of.lengths.response),
