@@ -22,5 +22,6 @@ pub mod core;
 pub mod ids;
 pub mod keys;
 pub mod launcher;
+//pub mod server;
 pub mod store;
 pub mod webhook;
