@@ -28,7 +28,7 @@ use super::launcher::{Launcher, Reporter};
 use super::store::memory::MemoryStore;
 use super::store::sqlite::SqliteStore;
 use super::store::{Store, StoreError};
-use super::webhook::Allow;
+use super::webhook::guard::Allow;
 use super::{core, gateway, webhook};
 use crate::units::HostId;
 
