@@ -149,6 +149,8 @@ enum Verb {
     Trace(trace::TraceArgs),
     /// Be a worker that does next to nothing, or print what a worker started by hand needs
     Worker(worker::WorkerArgs),
+    /// Serve the endpoints of an application file for real
+    Serve(serve::ServeArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -166,6 +168,7 @@ impl Verb {
             Verb::Explain(args) => explain::run(args),
             Verb::Trace(args) => trace::run(args),
             Verb::Worker(args) => worker::run(args),
+            Verb::Serve(args) => serve::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }
