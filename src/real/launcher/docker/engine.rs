@@ -1,5 +1,6 @@
 //! How an engine is reached: a socket of this machine, TCP with TLS, or ssh.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use bollard::errors::Error;
@@ -53,6 +54,21 @@ fn open(endpoint: &str, tls: Option<&Path>) -> Result<Docker, String> {
         _ => return Err("an engine is at unix:///path, tcp://host:port or ssh://user@host".into()),
     };
     opened.map_err(|error| words(&error))
+}
+
+/// The address that the engine's machine has on its default bridge: containers of every bridge reach the machine there.
+///
+/// # Errors
+/// The engine is elsewhere, does not answer, or has no such network.
+pub async fn engine_gateway(config: &DockerConfig) -> Result<IpAddr, String> {
+    if !is_local(config) {
+        return Err("the engine is on another machine".to_owned());
+    }
+    let docker = connect(config).await?;
+    let network = docker.inspect_network("bridge", None).await.map_err(|error| words(&error))?;
+    let gateways = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    let gateway = gateways.into_iter().find_map(|config| config.gateway?.to_string().parse().ok());
+    gateway.ok_or_else(|| "the engine's default bridge has no address".to_owned())
 }
 
 /// An error with its causes: the outermost alone often says nothing (`client error (Connect)`).

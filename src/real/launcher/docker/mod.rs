@@ -31,6 +31,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+pub use engine::engine_gateway;
+
 use super::logs::Logs;
 use super::{Known, LaunchSpec, Launcher, LogLine, Report, Reporter};
 use crate::real::config::DockerConfig;
