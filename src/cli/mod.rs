@@ -11,6 +11,7 @@
 
 mod completions;
 mod config;
+mod doctor;
 mod explain;
 mod logging;
 mod man;
@@ -151,6 +152,8 @@ enum Verb {
     Worker(worker::WorkerArgs),
     /// Serve the endpoints of an application file for real
     Serve(serve::ServeArgs),
+    /// Look for what this machine lacks to serve
+    Doctor(doctor::DoctorArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -169,6 +172,7 @@ impl Verb {
             Verb::Trace(args) => trace::run(args),
             Verb::Worker(args) => worker::run(args),
             Verb::Serve(args) => serve::run(args),
+            Verb::Doctor(args) => doctor::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }
