@@ -19,6 +19,7 @@
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod gateway;
 pub mod ids;
 pub mod launcher;
 //pub mod server;
