@@ -109,12 +109,15 @@ async fn an_input_that_does_not_fit_the_schema_is_refused_with_its_path() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_config_goes_to_the_worker_and_into_no_answer() {
     let gateway = Running::plain().await;
-    let body = r#"{"input":1,"s3Config":{"accessId":"a","accessSecret":"canary-7","bucketName":"b","endpointUrl":"u"}}"#;
+    let body =
+        r#"{"input":1,"s3Config":{"accessId":"a","accessSecret":"canary-7","bucketName":"b","endpointUrl":"u"}}"#;
     let id = sent(gateway.post("/v2/q/run", body)).await["id"].as_str().expect("an id").to_owned();
     let job = sent(gateway.take("w1-1")).await;
     assert_eq!(job["s3Config"]["accessSecret"], "canary-7");
     sent(gateway.done("w1-1", &id, r#"{"output": 1}"#)).await;
-    for path in [format!("/v2/q/status/{id}"), "/v2/q/requests".to_owned(), format!("/v2/q/events/{id}"), "/metrics".to_owned()] {
+    for path in
+        [format!("/v2/q/status/{id}"), "/v2/q/requests".to_owned(), format!("/v2/q/events/{id}"), "/metrics".to_owned()]
+    {
         let text = answer(gateway.get(&path)).await.text().await.expect("a body");
         assert!(!text.contains("canary-7"), "{path}");
     }
@@ -152,7 +155,9 @@ async fn more_requests_than_the_rate_are_429_and_say_when() {
 #[tokio::test(flavor = "multi_thread")]
 async fn paths_of_the_other_kind_of_endpoint_are_refused_in_the_platforms_words() {
     let gateway = Running::plain().await;
-    for request in [gateway.post("/v2/lb/run", r#"{"input":1}"#), gateway.get("/v2/q/lb/x"), gateway.get("/v2/lb/status/x")] {
+    for request in
+        [gateway.post("/v2/lb/run", r#"{"input":1}"#), gateway.get("/v2/q/lb/x"), gateway.get("/v2/lb/status/x")]
+    {
         let (status, body) = told(request).await;
         assert_eq!((status, &body["error"]), (400, &json!("not allowed for QB API")));
     }

@@ -210,7 +210,8 @@ async fn the_list_is_newest_first_in_pages_and_without_outputs() {
     }
     gateway.stand_in.world().end(&ids[0], JobStatus::Completed, Some(Bytes::from_static(b"\"big\"")), None);
     let page = sent(gateway.get("/v2/q/requests?offset=1&limit=2")).await;
-    let listed: Vec<&str> = page["requests"].as_array().expect("a list").iter().filter_map(|job| job["id"].as_str()).collect();
+    let listed: Vec<&str> =
+        page["requests"].as_array().expect("a list").iter().filter_map(|job| job["id"].as_str()).collect();
     assert_eq!(listed, [&*ids[1], &*ids[0]]);
     assert_eq!((&page["total"], &page["hasMore"]), (&json!(3), &json!(false)));
     assert_eq!(page["requests"][1]["status"], "COMPLETED");
@@ -238,7 +239,9 @@ async fn openai_streams_are_the_workers_own_events() {
     let (events, ()) = tokio::join!(async { answer(ask).await.text().await.expect("a stream") }, async {
         let job = sent(gateway.take("w1-1")).await;
         let id = job["id"].as_str().expect("an id");
-        for chunk in [r#"{"output": "data: {\"n\":1}\n\n"}"#, r#"{"output": {"n": 2}}"#, r#"{"output": "data: [DONE]\n\n"}"#] {
+        for chunk in
+            [r#"{"output": "data: {\"n\":1}\n\n"}"#, r#"{"output": {"n": 2}}"#, r#"{"output": "data: [DONE]\n\n"}"#]
+        {
             let post = gateway.post(&format!("/v2/q/job-stream/w1-1/{id}?x=1&isStream=false"), chunk);
             sent(gateway.worker(post, "w1-1")).await;
         }

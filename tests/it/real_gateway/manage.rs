@@ -13,7 +13,8 @@ fn with_classes() -> GatewayConfig {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_is_made_changed_shown_and_deleted() {
     let gateway = Running::start(with_classes()).await;
-    let body = r#"{"id":"e1","name":"mine","image":"a/b:1","gpu":{"pools":["ADA_24"]},"scaling":{"type":"QUEUE_DELAY"}}"#;
+    let body =
+        r#"{"id":"e1","name":"mine","image":"a/b:1","gpu":{"pools":["ADA_24"]},"scaling":{"type":"QUEUE_DELAY"}}"#;
     let response = answer(gateway.post("/management/v2/serverless", body)).await;
     assert_eq!(response.status().as_u16(), 201);
     assert_eq!(response.headers()["location"], "/management/v2/serverless/e1");
@@ -39,10 +40,16 @@ async fn refusals_are_problem_documents_that_name_the_fields() {
     assert_eq!(response.status().as_u16(), 422);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     let problem: Value = response.json().await.expect("JSON");
-    let paths: Vec<&str> = problem["errors"].as_array().expect("a list").iter().filter_map(|e| e["path"].as_str()).collect();
+    let paths: Vec<&str> =
+        problem["errors"].as_array().expect("a list").iter().filter_map(|e| e["path"].as_str()).collect();
     assert_eq!(paths, ["/image", "/workers/min"]);
     assert_eq!(problem["status"], 422);
-    for (body, expected) in [("{", 400), (r#"{"image":"a","nothing":1}"#, 422), (r#"{"id":"../x","image":"a"}"#, 422), (r#"{"id":"q","image":"a"}"#, 422)] {
+    for (body, expected) in [
+        ("{", 400),
+        (r#"{"image":"a","nothing":1}"#, 422),
+        (r#"{"id":"../x","image":"a"}"#, 422),
+        (r#"{"id":"q","image":"a"}"#, 422),
+    ] {
         let (status, problem) = told(gateway.post("/management/v2/serverless", body)).await;
         assert_eq!(status, expected, "{problem}");
     }
@@ -93,7 +100,10 @@ async fn metrics_hold_the_platforms_and_the_gateways_numbers_and_end_once() {
     gateway.run("1").await;
     let text = answer(gateway.get("/metrics")).await.text().await.expect("text");
     assert!(text.starts_with("up 1\n"), "{text}");
-    assert!(text.contains(r#"thermocline_gateway_requests_total{path="/v2/{endpoint}/run",method="POST",status="200"} 1"#), "{text}");
+    assert!(
+        text.contains(r#"thermocline_gateway_requests_total{path="/v2/{endpoint}/run",method="POST",status="200"} 1"#),
+        "{text}"
+    );
     assert_eq!(text.matches("# EOF").count(), 1);
 }
 
@@ -105,7 +115,8 @@ async fn every_operation_of_the_document_exists_and_answers_as_it_says() {
     let mut checked = 0;
     for (path, operations) in served["paths"].as_object().expect("paths") {
         for method in ["get", "post", "patch", "delete"] {
-            let url = gateway.url(&path.replace("{endpoint}", "q").replace("{id}", "some-id").replace("{worker}", "w1-1"));
+            let url =
+                gateway.url(&path.replace("{endpoint}", "q").replace("{id}", "some-id").replace("{worker}", "w1-1"));
             let request = gateway.http.request(method.to_uppercase().parse().expect("a method"), url);
             let response = answer(request.header("accept", "application/json")).await;
             let status = response.status().as_u16();
@@ -114,7 +125,8 @@ async fn every_operation_of_the_document_exists_and_answers_as_it_says() {
                 assert!(response.headers().contains_key("allow"), "{method} {path}");
                 continue;
             };
-            let mut answer = operation["responses"].get(status.to_string()).unwrap_or_else(|| panic!("{method} {path}: {status}"));
+            let mut answer =
+                operation["responses"].get(status.to_string()).unwrap_or_else(|| panic!("{method} {path}: {status}"));
             if let Some(reference) = answer["$ref"].as_str() {
                 answer = served.pointer(reference.trim_start_matches('#')).expect("it leads somewhere");
             }

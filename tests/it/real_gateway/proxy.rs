@@ -27,7 +27,10 @@ async fn worker() -> String {
                         break;
                     }
                 }
-                let head = format!("HTTP/1.1 207 x\r\nx-own: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", seen.len());
+                let head = format!(
+                    "HTTP/1.1 207 x\r\nx-own: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                    seen.len()
+                );
                 let _ = socket.write_all(&[head.as_bytes(), &seen].concat()).await;
             });
         }
@@ -44,7 +47,8 @@ async fn with_place(config: GatewayConfig, address: String) -> Running {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_goes_to_the_worker_without_our_key_and_back_with_its_name() {
     let gateway = with_place(GatewayConfig::default(), worker().await).await;
-    let request = gateway.post("/v2/lb/lb/some/path%2Fx?a=1&b=%20", "body-1").header("authorization", "Bearer secret-key");
+    let request =
+        gateway.post("/v2/lb/lb/some/path%2Fx?a=1&b=%20", "body-1").header("authorization", "Bearer secret-key");
     let response = answer(request.header("x-mine", "7")).await;
     assert_eq!(response.status().as_u16(), 207);
     assert_eq!(response.headers()["x-runpod-worker-id"], "w1-1");
@@ -94,7 +98,11 @@ async fn a_strict_request_for_a_worker_that_is_gone_is_404() {
     let gateway = with_place(GatewayConfig::default(), worker().await).await;
     let (status, body) = told(gateway.get("/v2/lb/lb/x").header("x-runpod-worker-id", "strict w9-1")).await;
     assert_eq!((status, &body["error"]), (404, &json!("affinity_worker_gone")));
-    assert_eq!(answer(gateway.get("/v2/lb/lb/x").header("x-runpod-worker-id", "w9-1")).await.status().as_u16(), 207, "soft");
+    assert_eq!(
+        answer(gateway.get("/v2/lb/lb/x").header("x-runpod-worker-id", "w9-1")).await.status().as_u16(),
+        207,
+        "soft"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -148,8 +148,14 @@ impl World {
         let job = &self.jobs[id];
         if let Some(notices) = &self.notices {
             let (endpoint, worker) = (job.endpoint.clone(), job.worker.clone());
-            let _ =
-                notices.send(JobNotice { endpoint, id: id.to_owned(), status: job.status, attempt: 1, worker, at_ms: 1 });
+            let _ = notices.send(JobNotice {
+                endpoint,
+                id: id.to_owned(),
+                status: job.status,
+                attempt: 1,
+                worker,
+                at_ms: 1,
+            });
         }
     }
 
@@ -165,8 +171,13 @@ impl World {
 
     fn hand_out(&mut self) {
         while let Some((_, worker, slots, _)) = self.takes.front() {
-            let waiting: Vec<String> =
-                self.order.iter().filter(|id| self.jobs[*id].status == JobStatus::InQueue).take(*slots as usize).cloned().collect();
+            let waiting: Vec<String> = self
+                .order
+                .iter()
+                .filter(|id| self.jobs[*id].status == JobStatus::InQueue)
+                .take(*slots as usize)
+                .cloned()
+                .collect();
             if waiting.is_empty() {
                 return;
             }
@@ -277,7 +288,8 @@ impl World {
                 drop(answer.send(if failed { Ok(()) } else { Err(Refusal::WrongState) }));
             }
             Request::Purge { answer, .. } => {
-                let waiting: Vec<String> = self.order.iter().filter(|id| self.jobs[*id].status == JobStatus::InQueue).cloned().collect();
+                let waiting: Vec<String> =
+                    self.order.iter().filter(|id| self.jobs[*id].status == JobStatus::InQueue).cloned().collect();
                 waiting.iter().for_each(|id| self.end(id, JobStatus::Cancelled, None, None));
                 drop(answer.send(Ok(waiting.len() as u64)));
             }

@@ -176,9 +176,11 @@ async fn a_batch_is_an_array_of_at_most_what_was_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pings_carry_the_jobs_in_hand_and_a_failed_check() {
     let gateway = Running::plain().await;
-    for path in ["ping/w1-1?gpu=x&job_id=a%2Cb-u1%2C..%2Fx&runpod_version=1.12.0", "ping/w1-1?gpu=x&runpod_version=1.12.0",
-        "ping/w1-1?gpu=x&status=unhealthy&check=gpu_test&reason=no+GPU%0A%1b%5B31m"]
-    {
+    for path in [
+        "ping/w1-1?gpu=x&job_id=a%2Cb-u1%2C..%2Fx&runpod_version=1.12.0",
+        "ping/w1-1?gpu=x&runpod_version=1.12.0",
+        "ping/w1-1?gpu=x&status=unhealthy&check=gpu_test&reason=no+GPU%0A%1b%5B31m",
+    ] {
         sent(gateway.worker(gateway.get(&format!("/v2/q/{path}")), "w1-1")).await;
     }
     let world = gateway.stand_in.world();
