@@ -95,7 +95,7 @@ async fn connections_beyond_the_limit_of_an_address_are_closed_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_that_are_too_long_are_refused() {
     let gateway = Running::plain().await;
-    for filler in ["a: b\r\n".repeat(200), format!("a: {}\r\n", "x".repeat(100_000))] {
+    for filler in ["a: b\r\n".repeat(200), format!("a: {}\r\n", "x".repeat(300_000))] {
         let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
         let head = format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{filler}\r\n");
         let _ = socket.write_all(head.as_bytes()).await;
@@ -125,10 +125,13 @@ async fn going_down_refuses_new_jobs_takes_results_and_ends_when_all_is_answered
     let token = gateway.stand_in.handle.tokens().token("worker:q:w1-1");
     let body = r#"{"output": 1}"#;
     let head = format!(
-        "POST /v2/q/job-done/w1-1/{id}?x=1 HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\ncontent-length: {}\r\n\r\n",
+        "POST /v2/q/job-done/w1-1/{id}?x=1 HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     slow.write_all(head.as_bytes()).await.expect("sent");
+    let mut go_on = [0; 25];
+    slow.read_exact(&mut go_on).await.expect("the gateway wants the body");
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     let waiting = tokio::spawn(gateway.post("/v2/q/runsync", r#"{"input":2}"#).send());
     until(|| gateway.stand_in.world().jobs.len() == 2).await;
     gateway.signal();

@@ -55,6 +55,7 @@ pub struct World {
     pub takes_seen: u32,
     pub cancelled: Vec<String>,
     pub place: Option<Place>,
+    acquiring: Vec<Answer<Result<Place, Refusal>>>,
     pub released: Vec<(u64, bool)>,
     pub logs: Vec<LogLine>,
     /// The core is slow to record what was fetched: it never does.
@@ -324,11 +325,10 @@ impl World {
             }
             Request::Stops { answer, .. } if self.stop_ids.is_empty() => self.stops.push_back(answer),
             Request::Stops { answer, .. } => drop(answer.send(Ok(std::mem::take(&mut self.stop_ids)))),
-            Request::Acquire { ticket, answer, .. } => {
-                if let Some(place) = &self.place {
-                    drop(answer.send(Ok(Place { ticket, ..place.clone() })));
-                }
-            }
+            Request::Acquire { ticket, answer, .. } => match &self.place {
+                Some(place) => drop(answer.send(Ok(Place { ticket, ..place.clone() }))),
+                None => self.acquiring.push(answer),
+            },
             Request::Release { ticket, ok, .. } => self.released.push((ticket, ok)),
             Request::Endpoints(answer) => drop(answer.send(self.endpoints.clone())),
             Request::Create { config, answer } => {
