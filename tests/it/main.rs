@@ -8,6 +8,7 @@ mod live_traces;
 mod properties;
 mod real_launch;
 mod real_store;
+mod real_webhook;
 mod scenario;
 mod support;
 mod theory;
