@@ -62,8 +62,8 @@ pub struct Outside {
     pub notices: broadcast::Sender<JobNotice>,
     /// Rung when a webhook is due.
     pub webhooks: Arc<Notify>,
-    /// How workers reach the gateway, without a slash at the end.
-    pub worker_base_url: String,
+    /// How workers of each host reach the gateway, without a slash at the end, by host number.
+    pub worker_base_urls: Vec<String>,
     /// Asks a load-balancing worker for its health until it is well, then sends [`Request::Probed`].
     pub probe: Box<dyn Fn(ProbeTarget) + Send>,
 }
