@@ -9,6 +9,7 @@ mod properties;
 mod real_gateway;
 mod real_launch;
 mod real_store;
+mod real_webhook;
 mod scenario;
 mod support;
 mod theory;
