@@ -6,6 +6,7 @@ mod cli;
 mod golden;
 mod live_traces;
 mod properties;
+mod real_docker;
 mod real_gateway;
 mod real_launch;
 mod real_store;
