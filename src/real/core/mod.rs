@@ -42,7 +42,7 @@ use handle::{Answer, Request};
 use housekeeping::Housekeeping;
 use tables::Tables;
 
-pub use recover::start;
+pub use recover::{StartError, Started, start};
 
 /// Requests taken into one batch at most: bounds how long the first of them waits for the last.
 const BATCH_MAX: usize = 1_024;
