@@ -24,7 +24,7 @@ mod policy;
 mod progress;
 mod run;
 mod schema;
-pub mod serve;
+mod serve;
 mod trace;
 mod validate;
 mod worker;
@@ -153,6 +153,8 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Look at a trace of requests, or import a public one
     Trace(trace::TraceArgs),
+    /// Serve an application file on real machines, behind the platform's API
+    Serve(serve::ServeArgs),
     /// Be a worker that does next to nothing, or print what a worker started by hand needs
     Worker(worker::WorkerArgs),
     /// Submit, look at, cancel and retry jobs at a running gateway
@@ -181,6 +183,7 @@ impl Verb {
             Verb::Policy(args) => policy::run(args),
             Verb::Explain(args) => explain::run(args),
             Verb::Trace(args) => trace::run(args),
+            Verb::Serve(args) => serve::run(args),
             Verb::Worker(args) => worker::run(args),
             Verb::Jobs(args) => jobs::run(args),
             Verb::Workers(args) => workers::run(args),
