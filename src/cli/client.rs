@@ -61,11 +61,6 @@ impl Client {
         Ok(Client { http, runtime, base, key: args.key.clone().or_else(from_environment) })
     }
 
-    /// Where it is.
-    pub fn base(&self) -> &str {
-        &self.base
-    }
-
     /// GET: a JSON value.
     pub fn get(&self, path: &str) -> Result<Value, Failure> {
         self.json(Method::GET, path, None)
@@ -217,10 +212,10 @@ pub fn time(ms: &Value) -> String {
     }
 }
 
-/// A table for people.
+/// A table for people. Lines are as long as they must be: ids are copied from it.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(output::width());
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.to_vec());
     for row in rows {
         table.add_row(row);

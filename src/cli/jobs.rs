@@ -218,7 +218,7 @@ fn listing(page: &Value) -> String {
             time(&job["executionTime"]),
             cell(&job["workerId"]),
             cell(&job["retries"]),
-            why.unwrap_or_default().chars().take(60).collect(),
+            summary(&why.unwrap_or_default()),
         ]
     };
     let mut text =
@@ -227,6 +227,13 @@ fn listing(page: &Value) -> String {
         text.push_str(&format!("{} in all; see --offset\n", cell(&page["total"])));
     }
     text
+}
+
+/// An error in few words: the SDK wraps its own in JSON.
+fn summary(error: &str) -> String {
+    let inner = serde_json::from_str::<Value>(error).ok();
+    let text = inner.as_ref().and_then(|error| error["error_message"].as_str()).unwrap_or(error);
+    printable(&text.chars().take(60).collect::<String>())
 }
 
 fn details(job: &Value) -> String {

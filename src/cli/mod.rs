@@ -153,7 +153,7 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Look at a trace of requests, or import a public one
     Trace(trace::TraceArgs),
-    /// Serve an application file on real machines, behind the platform's API
+    /// Serve the endpoints of an application file for real
     Serve(serve::ServeArgs),
     /// Be a worker that does next to nothing, or print what a worker started by hand needs
     Worker(worker::WorkerArgs),

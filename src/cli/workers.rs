@@ -84,6 +84,6 @@ pub fn row(worker: &Value) -> Vec<String> {
         list(&worker["jobs"], "").len().to_string(),
         time(&up),
         worker["utilization"].as_f64().map_or_else(String::new, |share| format!("{:.0} %", share * 100.0)),
-        why,
+        why.chars().take(80).collect(),
     ]
 }
