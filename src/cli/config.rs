@@ -22,18 +22,27 @@ pub struct ConfigArgs {
     /// Only settings whose path begins with this, such as `endpoints.sdxl`
     #[arg(long, value_name = "PATH", requires = "json")]
     only: Option<String>,
+    /// As `serve` reads it: with the defaults of real mode, without what only a rehearsal needs
+    #[arg(long)]
+    serve: bool,
 }
 
 /// Prints YAML that is an application file again (from the folder of the original, so that traces are found).
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
-    let scenario = scenario::load(&args.file, &args.overrides)?;
-    for note in &scenario.notes {
+    let (effective, notes) = if args.serve {
+        let serving = scenario::serving::load(&args.file, &args.overrides)?;
+        (serving.effective, serving.notes)
+    } else {
+        let scenario = scenario::load(&args.file, &args.overrides)?;
+        (scenario.effective, scenario.notes)
+    };
+    for note in &notes {
         output::note(&format!("note: {note}"));
     }
     if !args.json {
-        return output::answer(&scenario.effective.to_yaml());
+        return output::answer(&effective.to_yaml());
     }
-    let mut rows = scenario.effective.to_json();
+    let mut rows = effective.to_json();
     if let (Some(only), Some(rows)) = (&args.only, rows.as_array_mut()) {
         rows.retain(|row| row["path"].as_str().is_some_and(|path| path.starts_with(only)));
     }

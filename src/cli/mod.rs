@@ -18,6 +18,7 @@ mod policy;
 mod progress;
 mod run;
 mod schema;
+pub mod serve;
 mod trace;
 mod validate;
 

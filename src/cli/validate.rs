@@ -1,10 +1,11 @@
 //! `validate FILE...`: are these application files right, and what do they describe?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::{Failure, output};
+use crate::scenario::serving::{self, Serving};
 use crate::scenario::{self, Scenario};
 use crate::sim::Simulation;
 
@@ -23,10 +24,10 @@ pub struct ValidateArgs {
 pub fn run(args: &ValidateArgs) -> Result<(), Failure> {
     let mut refused = Vec::new();
     for file in &args.files {
-        match scenario::load(file, &args.overrides).map_err(Failure::from).and_then(ready) {
-            Ok(scenario) => {
-                output::answer(&format!("{}: ok: {}\n", file.display(), summary(&scenario)))?;
-                for note in &scenario.notes {
+        match check(file, &args.overrides) {
+            Ok((summary, notes)) => {
+                output::answer(&format!("{}: ok: {summary}\n", file.display()))?;
+                for note in &notes {
                     output::note(&format!("{}: note: {note}", file.display()));
                 }
             }
@@ -43,6 +44,37 @@ pub fn run(args: &ValidateArgs) -> Result<(), Failure> {
         format!("{} of {} files refused\n", refused.len(), args.files.len())
     };
     Err(Failure::Input(format!("{count}{}", refused.join("\n"))))
+}
+
+/// A file is held against what it is for: a rehearsal, serving, or both. One line on what it describes, and remarks.
+fn check(file: &Path, overrides: &[String]) -> Result<(String, Vec<String>), Failure> {
+    let (serves, rehearses) = serving::contents(file);
+    let mut parts = Vec::new();
+    let mut notes = Vec::new();
+    if rehearses || !serves {
+        let scenario = scenario::load(file, overrides).map_err(Failure::from).and_then(ready)?;
+        parts.push(summary(&scenario));
+        notes.extend(scenario.notes);
+    }
+    if serves {
+        let serving = serving::load(file, overrides)?;
+        parts.push(serving_summary(&serving, parts.is_empty()));
+        for note in serving.notes {
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+    }
+    Ok((parts.join("; "), notes))
+}
+
+/// Where a file is served, on one line; with its endpoints unless they were told before.
+fn serving_summary(serving: &Serving, endpoints: bool) -> String {
+    let plan = &serving.plan;
+    let names: Vec<&str> = plan.endpoints.iter().map(|endpoint| endpoint.spec.name.as_str()).collect();
+    let hosts: Vec<&str> = plan.hosts.iter().map(|host| host.spec.name.as_str()).collect();
+    let names = if endpoints { format!("{}; ", names.join(", ")) } else { String::new() };
+    format!("{names}served at {} by {}", plan.serve.listen, hosts.join(", "))
 }
 
 /// The simulator's own look at the plan: it opens the traces and reads their headers.

@@ -16,7 +16,7 @@ pub use timeline::Timeline;
 
 use crate::scheduler::follow::Follower;
 use crate::scheduler::watch::{LiveJob, Member, StartCause, Watcher, Window};
-use crate::scheduler::{EndpointSpec, FinishCause, GpuClass, GpuClassId, HostSpec, JobOutcome, RequeueCause};
+use crate::scheduler::{EndpointSpec, Event, FinishCause, GpuClass, GpuClassId, HostSpec, JobOutcome, RequeueCause};
 use crate::scheduler::{Phase, WorkerKind};
 use crate::units::{EndpointId, HostId, Money, Time, UsdPerSecond, WorkerId};
 
@@ -244,6 +244,12 @@ impl Watcher for Ledger {
         let wasteful = matches!(cause, C::ExecutionTimeout | C::TtlRunning | C::AttemptsExhausted);
         if wasteful && job.worker.is_some() && self.window.contains(now) {
             self.waste(now, job);
+        }
+    }
+
+    fn fact(&mut self, _: Time, event: &Event) {
+        if let Event::GpuClassAdded { class } = event {
+            self.classes.push((**class).clone());
         }
     }
 

@@ -11,7 +11,7 @@ use super::{enabled_as_active, price_of_worker};
 use crate::scheduler::Phase;
 use crate::scheduler::watch::{LiveJob, Member, Watcher};
 use crate::scheduler::{
-    EndpointSpec, FinishCause, GpuClass, GpuClassId, HostSpec, JobOutcome, PublicState, RequeueCause,
+    EndpointSpec, Event, FinishCause, GpuClass, GpuClassId, HostSpec, JobOutcome, PublicState, RequeueCause,
 };
 use crate::units::{EndpointId, HostId, MICROS_PER_S, Money, Span, Time, UsdPerSecond};
 
@@ -293,6 +293,12 @@ impl Watcher for Timeline {
             bucket.finished += 1;
         }
         self.change(now, job.endpoint, |line| line.queue -= u64::from(job.worker.is_none()));
+    }
+
+    fn fact(&mut self, _: Time, event: &Event) {
+        if let Event::GpuClassAdded { class } = event {
+            self.classes.push((**class).clone());
+        }
     }
 
     fn worker_left(&mut self, now: Time, worker: &Member) {

@@ -290,7 +290,19 @@ impl Checker<'_> {
             return self.report(node, path, node.shown(), "a map of an endpoint's settings".to_owned(), "");
         }
         let root = self.root;
-        for key in ["name", "preset", "traffic", "stream", "slo", "feeds"] {
+        const OTHERS: [&str; 10] = [
+            "name",
+            "preset",
+            "traffic",
+            "stream",
+            "slo",
+            "feeds",
+            "kind",
+            "run",
+            "input_schema",
+            "webhook_secret_env",
+        ];
+        for key in OTHERS {
             if let Some(entry) = node.as_map_mut().and_then(|map| map.remove(key)) {
                 path.push(key.to_owned());
                 let place = Node::new(Value::Null, entry.origin);

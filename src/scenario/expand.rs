@@ -58,6 +58,7 @@ pub fn expand(root: &mut Node, sources: &Sources, problems: &mut Problems) {
             if clean {
                 all.clean();
             }
+            pick_up_of_kind(all.endpoint);
             fill_idle_timeout(all.endpoint);
             if let Some(slo) = &slo {
                 all.endpoint.set_if_absent("slo", || slo.clone());
@@ -173,6 +174,13 @@ impl Expansion<'_> {
         if ticks {
             scaler.set_if_absent("tick_s", || Node::number(0.0, origin));
         }
+    }
+}
+
+/// Requests of a load-balancing endpoint go to a worker that did not ask for them.
+fn pick_up_of_kind(endpoint: &mut Map) {
+    if endpoint.get("kind").and_then(Node::as_text) == Some("load_balancer") {
+        endpoint.set_if_absent("pick_up", || Node::text("push", Origin::Rule("kind: load_balancer".to_owned())));
     }
 }
 

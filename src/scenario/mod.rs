@@ -3,7 +3,7 @@
 //! The way of a file: text -> tree with places ([`parse`], [`read`]) -> `--set` ([`set`]) -> presets and other words
 //! ([`expand`]) -> held against the schema, defaults filled in ([`check`]) -> types ([`types`]) -> [`Plan`] ([`lower`]). The tree
 //! as it is after the defaults is the effective configuration ([`effective`]). The only files opened here are the application
-//! file and what it includes; traces are only looked for.
+//! file, what it includes and schemas that it names; traces are only looked for. The same file for real mode: [`serving`].
 
 pub mod check;
 pub mod describe;
@@ -18,6 +18,7 @@ pub mod prices;
 pub mod problem;
 pub mod read;
 pub mod schema;
+pub mod serving;
 pub mod set;
 pub mod types;
 
@@ -68,12 +69,7 @@ pub struct Settings {
 /// # Errors
 /// Every mistake of one stage at once, at most 20 listed: first those of YAML, then those of shape, then those of meaning.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Scenario, Problems> {
-    let shown = printable(&path.display().to_string());
-    let text = read::text(path, &shown)?;
-    let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let name = path.file_stem().map_or_else(String::new, |stem| clean(&stem.to_string_lossy()));
-    let base = path.parent().unwrap_or(Path::new(""));
-    build(&Input { text: &text, shown: &shown, name: &name, base, resolved: &resolved, overrides })
+    of_file(path, |input| build(input, overrides))
 }
 
 /// The same for a text: `name` stands for the file in messages, relative paths are taken from `base`.
@@ -81,8 +77,7 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Scenario, Problems> {
 /// # Errors
 /// As [`load`].
 pub fn from_str(text: &str, name: &str, base: &Path, overrides: &[String]) -> Result<Scenario, Problems> {
-    let resolved = base.canonicalize().unwrap_or_else(|_| base.to_owned()).join(name);
-    build(&Input { text, shown: name, name, base, resolved: &resolved, overrides })
+    of_text(text, name, base, |input| build(input, overrides))
 }
 
 struct Input<'a> {
@@ -91,15 +86,38 @@ struct Input<'a> {
     name: &'a str,
     base: &'a Path,
     resolved: &'a Path,
-    overrides: &'a [String],
 }
 
-fn build(input: &Input<'_>) -> Result<Scenario, Problems> {
-    let mut sources = Sources::default();
+fn of_file<T>(path: &Path, build: impl FnOnce(&Input<'_>) -> Result<T, Problems>) -> Result<T, Problems> {
+    let shown = printable(&path.display().to_string());
+    let text = read::text(path, &shown)?;
+    let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = path.file_stem().map_or_else(String::new, |stem| clean(&stem.to_string_lossy()));
+    let base = path.parent().unwrap_or(Path::new(""));
+    build(&Input { text: &text, shown: &shown, name: &name, base, resolved: &resolved })
+}
+
+fn of_text<T>(
+    text: &str,
+    name: &str,
+    base: &Path,
+    build: impl FnOnce(&Input<'_>) -> Result<T, Problems>,
+) -> Result<T, Problems> {
+    let resolved = base.canonicalize().unwrap_or_else(|_| base.to_owned()).join(name);
+    build(&Input { text, shown: name, name, base, resolved: &resolved })
+}
+
+/// What the file says, with its includes and `--set`.
+fn read_tree(input: &Input<'_>, overrides: &[String], sources: &mut Sources) -> Result<Node, Problems> {
     let root = input.resolved.parent().unwrap_or(Path::new("")).to_owned();
-    let mut tree =
-        read::Reader::new(root, input.base, &mut sources).layered(input.text, input.shown, input.resolved)?;
-    set::apply(&mut tree, input.overrides, &mut sources)?;
+    let mut tree = read::Reader::new(root, input.base, sources).layered(input.text, input.shown, input.resolved)?;
+    set::apply(&mut tree, overrides, sources)?;
+    Ok(tree)
+}
+
+fn build(input: &Input<'_>, overrides: &[String]) -> Result<Scenario, Problems> {
+    let mut sources = Sources::default();
+    let mut tree = read_tree(input, overrides, &mut sources)?;
     let mut problems = Problems::default();
     expand::expand(&mut tree, &sources, &mut problems);
     check_whole(&mut tree, &sources, &mut problems);
@@ -111,6 +129,21 @@ fn build(input: &Input<'_>) -> Result<Scenario, Problems> {
     let settings = Settings { name: input.name.to_owned(), ..lowered.settings };
     let effective = EffectiveConfig { tree, sources };
     Ok(Scenario { plan: lowered.plan, settings, effective, notes: lowered.notes })
+}
+
+fn build_serving(input: &Input<'_>, overrides: &[String]) -> Result<serving::Serving, Problems> {
+    let mut sources = Sources::default();
+    let mut tree = read_tree(input, overrides, &mut sources)?;
+    let mut problems = Problems::default();
+    serving::prepare(&mut tree);
+    expand::expand(&mut tree, &sources, &mut problems);
+    check_whole(&mut tree, &sources, &mut problems);
+    std::mem::take(&mut problems).check()?;
+    let lowered = lower::serve::lower(&tree, &sources, input.base, &mut problems);
+    std::mem::take(&mut problems).check()?;
+    let Some((plan, notes)) = lowered else { return Err(lower::unreadable(input.shown).into()) };
+    let effective = EffectiveConfig { tree, sources };
+    Ok(serving::Serving { name: input.name.to_owned(), base: input.base.to_owned(), plan, effective, notes })
 }
 
 fn check_whole(tree: &mut Node, sources: &Sources, problems: &mut Problems) {

@@ -189,9 +189,24 @@ fn whole_numbers_may_be_written_as_decimals_and_long_ones_keep_every_digit() {
 }
 
 #[test]
-fn section_serve_is_kept_and_not_used() {
-    let with = one("", "serve: {listen: 127.0.0.1:8080, anything: [1, 2]}");
+fn section_serve_is_checked_and_not_used() {
+    let serve = "serve: {listen: 127.0.0.1:8080, hosts: {box: {gpu_ids: [0, GPU-1]}}}";
+    let with = one("    run: {command: [python, handler.py]}\n    input_schema: {type: object}\n", serve);
     assert_eq!(with.plan, one("", "").plan);
-    let refused = from_str("serve: yes\n", "app.yaml", Path::new("."), &[]).expect_err("it is no map");
-    assert!(refused.to_string().contains("serve: `yes`; allowed: a map"), "{refused}");
+    let refused = |text: &str| from_str(text, "app.yaml", Path::new("."), &[]).expect_err("it is wrong").to_string();
+    let text = refused("serve: yes\n");
+    assert!(text.contains("serve: `yes`; allowed: a map"), "{text}");
+    let text = refused("serve: {lisen: a}\n");
+    assert!(text.contains("serve.lisen: unknown key `lisen`; did you mean `listen`?"), "{text}");
+}
+
+/// What `config --serve` prints can be served again, and means the same.
+#[test]
+fn the_effective_configuration_for_serving_is_a_file_again() {
+    let text = "{endpoints: {a: {env: {A: b}, kind: load_balancer}, b: {preset: embedding}}, serve: {auth: off}}";
+    let read = |text: &str| super::serving::from_str(text, "app.yaml", Path::new("."), &[]);
+    let first = read(text).unwrap_or_else(|problems| panic!("{problems}"));
+    let again = read(&first.effective.to_yaml()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((&again.plan.endpoints, &again.plan.hosts), (&first.plan.endpoints, &first.plan.hosts));
+    assert_eq!(again.plan, first.plan);
 }

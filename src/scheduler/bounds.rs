@@ -2,7 +2,9 @@
 
 use super::endpoint::{Endpoint, prices};
 use super::worker::{AfterStop, Class};
-use super::{Command, EndpointSpec, FinishCause, Phase, ScaleReason, Scheduler, StopMode, WorkerKind, WorkerReason};
+use super::{
+    Command, EndpointSpec, FinishCause, GpuClass, Phase, ScaleReason, Scheduler, StopMode, WorkerKind, WorkerReason,
+};
 use crate::policy::registry;
 use crate::units::{EndpointId, Time, WorkerId};
 
@@ -57,6 +59,13 @@ impl Scheduler {
     pub(super) fn refresh_prices(&mut self, endpoint: EndpointId) {
         let entry = &mut self.endpoints[endpoint.index()];
         (entry.flex_price, entry.active_price) = prices(&entry.spec, &self.config);
+    }
+
+    pub(super) fn gpu_class_added(&mut self, class: &GpuClass) {
+        self.config.gpu_classes.push(class.clone());
+        for endpoint in 0..self.endpoints.len() {
+            self.refresh_prices(EndpointId(endpoint as u32));
+        }
     }
 
     fn set_bounds(&mut self, endpoint: EndpointId, active: u32, max: u32, reason: ScaleReason) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{EndpointSpec, HostSpec};
+use super::config::{EndpointSpec, GpuClass, HostSpec, Image};
 use crate::units::{EndpointId, HostId, ImageId, JobId, Millis, WorkerId};
 
 /// What one request may set for itself (`policy` of the request body). Absent fields take the endpoint's setting.
@@ -254,4 +254,14 @@ pub enum Event {
     },
     /// A deadline of the scheduler's own has come.
     DeadlineReached,
+    /// An image that endpoints may name from now on; it gets the next [`ImageId`].
+    ImageAdded {
+        /// Its layers.
+        image: Box<Image>,
+    },
+    /// A GPU class that hosts and endpoints may name from now on; it gets the next [`GpuClassId`](super::GpuClassId).
+    GpuClassAdded {
+        /// Its name and prices.
+        class: Box<GpuClass>,
+    },
 }

@@ -47,31 +47,32 @@ pub(super) struct Host {
 pub(super) struct Catalogue {
     images: Vec<Vec<u32>>,
     layers: Vec<(u64, u64)>,
+    numbers: BTreeMap<String, u32>,
 }
 
 impl Catalogue {
     pub(super) fn new(images: &[Image]) -> Catalogue {
-        let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut layers = Vec::new();
-        let images = images
+        let mut catalogue = Catalogue { images: Vec::new(), layers: Vec::new(), numbers: BTreeMap::new() };
+        images.iter().for_each(|image| catalogue.add(image));
+        catalogue
+    }
+
+    /// The next image. A layer that is known by its digest is that one, whatever sizes are given for it now.
+    pub(super) fn add(&mut self, image: &Image) {
+        let layers = &mut self.layers;
+        let mut own: Vec<u32> = image
+            .layers
             .iter()
-            .map(|image| {
-                let mut own: Vec<u32> = image
-                    .layers
-                    .iter()
-                    .map(|layer| {
-                        *numbers.entry(&layer.digest).or_insert_with(|| {
-                            layers.push((layer.pull_bytes, layer.disk_bytes));
-                            layers.len() as u32 - 1
-                        })
-                    })
-                    .collect();
-                own.sort_unstable();
-                own.dedup();
-                own
+            .map(|layer| {
+                *self.numbers.entry(layer.digest.clone()).or_insert_with(|| {
+                    layers.push((layer.pull_bytes, layer.disk_bytes));
+                    layers.len() as u32 - 1
+                })
             })
             .collect();
-        Catalogue { images, layers }
+        own.sort_unstable();
+        own.dedup();
+        self.images.push(own);
     }
 
     fn of(&self, image: ImageId) -> &[u32] {
@@ -193,6 +194,14 @@ impl Host {
         if self.images.contains_key(&image) {
             return;
         }
+        self.hold_layers(image, catalogue);
+        self.pulls += 1;
+        let entry = HostImage { complete: false, pulling: true, users: 0, last_used: now, cached_at: now, uses: 0 };
+        self.images.insert(image, entry);
+    }
+
+    /// Counts the layers of `image` among those on the disk.
+    pub(super) fn hold_layers(&mut self, image: ImageId, catalogue: &Catalogue) {
         for layer in catalogue.of(image) {
             let holders = self.layers.entry(*layer).or_insert(0);
             if *holders == 0 {
@@ -200,9 +209,6 @@ impl Host {
             }
             *holders += 1;
         }
-        self.pulls += 1;
-        let entry = HostImage { complete: false, pulling: true, users: 0, last_used: now, cached_at: now, uses: 0 };
-        self.images.insert(image, entry);
     }
 
     /// The pull of `image` is over; false if none was under way.
@@ -287,5 +293,53 @@ impl Host {
             found.last_used = now;
             found.uses += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::script::host_spec;
+    use crate::scheduler::{Event, Layer, Scheduler, SchedulerConfig};
+
+    fn image(name: &str, layers: &[(&str, u64)]) -> Image {
+        let layer = |(digest, bytes): &(&str, u64)| Layer {
+            digest: (*digest).to_owned(),
+            pull_bytes: bytes / 2,
+            disk_bytes: *bytes,
+        };
+        Image { name: name.to_owned(), layers: layers.iter().map(layer).collect() }
+    }
+
+    #[test]
+    fn an_image_made_known_later_is_as_one_known_from_the_beginning() {
+        let first = image("first", &[("base", 100), ("app", 10)]);
+        let second = image("second", &[("base", 100), ("other", 7)]);
+        let both = Catalogue::new(&[first.clone(), second.clone()]);
+        let mut grown = Catalogue::new(&[first]);
+        assert!(!grown.knows(ImageId(1)));
+        grown.add(&second);
+        assert_eq!((grown.images, grown.layers), (both.images, both.layers));
+    }
+
+    #[test]
+    fn a_host_that_held_an_image_before_it_was_known_accounts_for_its_layers() {
+        let config = SchedulerConfig {
+            gpu_classes: crate::scheduler::script::classes(),
+            images: Vec::new(),
+            eviction: crate::policy::PolicyChoice::named("lru"),
+        };
+        let mut scheduler = Scheduler::new(config).unwrap();
+        let told = |scheduler: &mut Scheduler, event: Event| scheduler.handle(Time::ZERO, &event);
+        told(&mut scheduler, Event::HostAdded { host: Box::new(host_spec(0)) });
+        let spec = crate::scheduler::EndpointSpec::with_defaults("e", ImageId(0), crate::scheduler::GpuClassId(0));
+        told(&mut scheduler, Event::EndpointCreated { spec: Box::new(spec) });
+        assert!(scheduler.hosts[0].images.contains_key(&ImageId(0)));
+        assert_eq!(scheduler.hosts[0].disk_used, 0);
+        told(&mut scheduler, Event::ImageAdded { image: Box::new(image("late", &[("base", 100)])) });
+        assert_eq!(scheduler.hosts[0].disk_used, 100);
+        let Scheduler { hosts, catalogue, .. } = &mut scheduler;
+        hosts[0].remove_image(ImageId(0), catalogue);
+        assert_eq!(hosts[0].disk_used, 0);
     }
 }

@@ -135,6 +135,8 @@ impl Scheduler {
             Event::EndpointCreated { ref spec } => self.endpoint_created(spec),
             Event::EndpointUpdated { endpoint, ref spec } => self.endpoint_updated(endpoint, spec),
             Event::EndpointDeleted { endpoint } => self.endpoint_deleted(endpoint),
+            Event::ImageAdded { ref image } => self.image_added(image),
+            Event::GpuClassAdded { ref class } => self.gpu_class_added(class),
         }
         self.settle();
     }

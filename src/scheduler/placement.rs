@@ -2,7 +2,7 @@
 
 use super::hosts::Host;
 use super::worker::{AfterStop, Class, Worker};
-use super::{Command, ExtraMode, HostSpec, Phase, Scheduler, Slots, WorkerKind, WorkerReason};
+use super::{Command, ExtraMode, HostSpec, Image, Phase, Scheduler, Slots, WorkerKind, WorkerReason};
 use crate::policy::HostView;
 use crate::units::{EndpointId, HostId, ImageId, Span, Time, WorkerId};
 
@@ -365,6 +365,16 @@ impl Scheduler {
         let id = HostId(self.hosts.len() as u32);
         self.hosts.push(Host::new(id, spec.clone(), &self.catalogue, self.now));
         self.unsettle_all();
+    }
+
+    /// An endpoint may have named the image before it was known: hosts that hold it learn what it takes on their disks.
+    pub(super) fn image_added(&mut self, image: &Image) {
+        let id = ImageId(self.config.images.len() as u32);
+        self.catalogue.add(image);
+        self.config.images.push(image.clone());
+        for host in self.hosts.iter_mut().filter(|host| host.images.contains_key(&id)) {
+            host.hold_layers(id, &self.catalogue);
+        }
     }
 
     pub(super) fn host_capacity_changed(&mut self, host: HostId, gpus: u32) {

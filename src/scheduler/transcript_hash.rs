@@ -4,7 +4,7 @@
 //! microseconds (u64), a tag (u8: facts count from 1, wishes and notices from 101, in the order of their declaration) and
 //! the fields in the order of declaration. All numbers are little-endian. Ids and `client_ref` u64, [`EndpointId`],
 //! [`HostId`], [`ImageId`], epochs, attempts and counts u32, words (enums) u8 by position, switches u8; an absent id is all
-//! ones, an absent time limit 0. Specifications of hosts and endpoints are their JSON, preceded by its length (u32).
+//! ones, an absent time limit 0. Specifications (hosts, endpoints, images, GPU classes) are their JSON, preceded by its length (u32).
 //!
 //! It costs about 20 ns per job, so it is always on.
 
@@ -310,6 +310,14 @@ impl TranscriptHash {
                     record.worker(*worker, *epoch);
                 });
             }
+            Event::ImageAdded { image } => {
+                self.push(now, 25, |_| {});
+                self.specification(image);
+            }
+            Event::GpuClassAdded { class } => {
+                self.push(now, 26, |_| {});
+                self.specification(class);
+            }
             Event::JobSubmitted { .. }
             | Event::JobFinished { .. }
             | Event::TakeOpened { .. }
@@ -434,6 +442,23 @@ mod tests {
     fn a_known_transcript_keeps_its_hash() {
         assert_eq!(hash(&small()), "35b9a4e2b5aea3ee9f32f6fe52a7ce7c");
         assert_eq!(hash(&Script::default()), format!("{:032x}", xxhash_rust::xxh3::xxh3_128(b"thcl-v1\n")));
+    }
+
+    #[test]
+    fn images_and_classes_made_known_later_have_tags_of_their_own() {
+        let image = crate::scheduler::Image { name: "i".to_owned(), layers: Vec::new() };
+        let class = crate::scheduler::script::classes().remove(0);
+        let mut script = Script::default();
+        script.told(Event::ImageAdded { image: Box::new(image.clone()) });
+        script.told(Event::GpuClassAdded { class: Box::new(class.clone()) });
+        let mut bytes = b"thcl-v1\n".to_vec();
+        for (tag, json) in [(25, serde_json::to_vec(&image).unwrap()), (26, serde_json::to_vec(&class).unwrap())] {
+            bytes.extend(0_u64.to_le_bytes());
+            bytes.push(tag);
+            bytes.extend((json.len() as u32).to_le_bytes());
+            bytes.extend(json);
+        }
+        assert_eq!(hash(&script), format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&bytes)));
     }
 
     #[test]

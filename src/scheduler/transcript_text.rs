@@ -137,6 +137,8 @@ fn event_text(event: &Event, f: &mut Formatter<'_>) -> fmt::Result {
             write!(f, "take_lost {job} {worker}#{epoch} attempt {attempt}")
         }
         Event::DeadlineReached => f.write_str("deadline_reached"),
+        Event::ImageAdded { image } => write!(f, "image_added {} layers {}", word(&image.name), image.layers.len()),
+        Event::GpuClassAdded { class } => write!(f, "gpu_class_added {}", word(&class.name)),
     }
 }
 

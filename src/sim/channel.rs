@@ -65,6 +65,8 @@ fn said(event: &Event) -> Said {
         | Event::JobSubmitted { .. }
         | Event::CancelRequested { .. }
         | Event::PurgeRequested { .. }
+        | Event::ImageAdded { .. }
+        | Event::GpuClassAdded { .. }
         | Event::DeadlineReached => Said::Surely,
     }
 }

@@ -18,6 +18,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sim", &["units", "workload", "policy", "scheduler"]),
     ("scenario", &["units", "workload", "policy", "scheduler", "sim"]),
     ("real", &["units", "policy", "scheduler", "ledger", "metrics", "results"]),
+    ("worker", &[]),
     ("experiment", &["sim", "ledger", "metrics", "results", "policy", "scheduler", "units"]),
 ];
 

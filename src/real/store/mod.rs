@@ -5,6 +5,9 @@
 //! webhooks. The core hands over everything that one batch of requests changed and answers those requests when
 //! [`Store::commit`] has returned (group commit). One trait, so that a networked store can take the place of the embedded one.
 
+pub mod memory;
+pub mod sqlite;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -38,7 +38,11 @@ impl Context<'_> {
         }
         self.shared_traces(&mut plans);
         self.somebody_comes(&plans);
-        self.feeds_end(&plans);
+        let always = |plan: &EndpointPlan| {
+            plan.feeds.iter().filter(|feed| feed.probability >= 1.0).map(|feed| feed.to.index()).collect()
+        };
+        let always: Vec<Vec<usize>> = plans.iter().map(always).collect();
+        self.feeds_end(&always, "give one feed of the cycle a `probability` below 1");
         plans
     }
 
@@ -65,7 +69,8 @@ impl Context<'_> {
         (spec, ReleasePlan { start, service, faults })
     }
 
-    fn spec(&mut self, name: &str, endpoint: &Endpoint, path: &[&str]) -> EndpointSpec {
+    /// What the scheduler is told of an endpoint.
+    pub fn spec(&mut self, name: &str, endpoint: &Endpoint, path: &[&str]) -> EndpointSpec {
         self.worker_counts(endpoint, path);
         let gpu_classes = self.gpu_classes(endpoint, path);
         let image = match &endpoint.image {
@@ -120,7 +125,7 @@ impl Context<'_> {
 
     fn gpu_classes(&mut self, endpoint: &Endpoint, path: &[&str]) -> Vec<GpuClassId> {
         let wanted = endpoint.gpu_classes.as_ref().map(|classes| classes.0.as_slice()).unwrap_or_default();
-        if wanted.is_empty() {
+        if wanted.is_empty() && !self.serving {
             let fix = "add `gpu_classes: ADA_24` or a preset; `thermocline config` lists the classes";
             self.problem(&joined(path, "gpu_classes"), "no GPU class".to_owned(), "one class or more", fix);
         }
@@ -238,7 +243,8 @@ impl Context<'_> {
         }
     }
 
-    fn feeds(&mut self, endpoint: &Endpoint, path: &[&str]) -> Vec<Feed> {
+    /// Where its outputs go.
+    pub fn feeds(&mut self, endpoint: &Endpoint, path: &[&str]) -> Vec<Feed> {
         let app = self.app;
         let names = app.endpoints.names();
         let mut feeds = Vec::new();
@@ -256,18 +262,16 @@ impl Context<'_> {
         feeds
     }
 
-    /// A cycle in which every job goes on would multiply jobs for ever.
-    fn feeds_end(&mut self, plans: &[EndpointPlan]) {
-        for start in 0..plans.len() {
-            let mut seen = vec![false; plans.len()];
+    /// A cycle in which every job goes on would multiply jobs for ever. `always` lists whom each endpoint's every job goes to.
+    pub fn feeds_end(&mut self, always: &[Vec<usize>], fix: &str) {
+        for start in 0..always.len() {
+            let mut seen = vec![false; always.len()];
             let mut open = vec![start];
             while let Some(here) = open.pop() {
-                for feed in plans[here].feeds.iter().filter(|feed| feed.probability >= 1.0) {
-                    let next = feed.to.index();
+                for &next in &always[here] {
                     if next == start {
-                        let name = &plans[start].spec.name;
+                        let name = &self.app.endpoints.0[start].0;
                         let found = "feeds that lead every job back to where it came from".to_owned();
-                        let fix = "give one feed of the cycle a `probability` below 1";
                         return self.problem(&["endpoints", name, "feeds"], found, "feeds that end", fix);
                     }
                     if !std::mem::replace(&mut seen[next], true) {

@@ -152,7 +152,13 @@ impl Context<'_> {
 
     /// Reports the first need of `spec` that no host meets, needs taken one after the other.
     pub fn worker_fits(&mut self, spec: &EndpointSpec, hosts: &[(String, HostPlan)], path: &[&str]) {
-        let mut fitting: Vec<&HostSpec> = hosts.iter().map(|(_, host)| &host.spec).collect();
+        let hosts: Vec<&HostSpec> = hosts.iter().map(|(_, host)| &host.spec).collect();
+        self.fits_some(spec, &hosts, path);
+    }
+
+    /// The same for hosts as the scheduler sees them.
+    pub fn fits_some(&mut self, spec: &EndpointSpec, hosts: &[&HostSpec], path: &[&str]) {
+        let mut fitting = hosts.to_vec();
         if fitting.is_empty() || spec.gpu_classes.is_empty() {
             // Hosts or classes were refused before: nothing to compare with.
             return;
@@ -162,7 +168,7 @@ impl Context<'_> {
         fitting.retain(|host| spec.gpu_classes.contains(&host.gpu_class));
         if fitting.is_empty() {
             let found = "GPU classes that no host has".to_owned();
-            let names = self.class_names(hosts.iter().map(|(_, host)| host.spec.gpu_class));
+            let names = self.class_names(hosts.iter().map(|host| host.gpu_class));
             return self.problem(&at("gpu_classes"), found, &names, "add hosts of that class, or remove `hosts`");
         }
         if !spec.data_centers.is_empty() {

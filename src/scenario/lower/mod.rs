@@ -6,6 +6,7 @@ mod amounts;
 mod endpoints;
 pub mod hosts;
 mod images;
+pub mod serve;
 mod traffic;
 
 use std::path::Path;
@@ -30,14 +31,9 @@ pub struct Lowered {
 
 /// Lowers a checked tree. `None` when something could not be read at all; mistakes go to `problems`.
 pub fn lower(tree: &Node, sources: &Sources, base: &Path, problems: &mut Problems) -> Option<Lowered> {
-    let app: Application = match serde_json::from_value(tree.to_json()) {
-        Ok(app) => app,
-        Err(error) => {
-            problems.push(Problem { found: error.to_string(), ..unreadable("application file") });
-            return None;
-        }
-    };
-    let mut context = Context { tree, sources, base, app: &app, problems, notes: Vec::new(), images: Vec::new() };
+    let app = typed(tree, problems)?;
+    let mut context =
+        Context { tree, sources, base, app: &app, problems, notes: Vec::new(), images: Vec::new(), serving: false };
     context.images = context.images();
     let endpoints = context.endpoints();
     let hosts = context.hosts();
@@ -46,11 +42,7 @@ pub fn lower(tree: &Node, sources: &Sources, base: &Path, problems: &mut Problem
     context.the_run_ends();
     let faults = context.faults();
     let registry = context.registry();
-    let scheduler = SchedulerConfig {
-        gpu_classes: context.classes(),
-        images: context.images.clone(),
-        eviction: amounts::choice(&app.eviction.0, crate::policy::registry::EVICTION),
-    };
+    let scheduler = context.scheduler();
     let plan = Plan {
         seed: app.seed,
         duration: app.duration_s.map(|duration| duration.span()),
@@ -67,6 +59,16 @@ pub fn lower(tree: &Node, sources: &Sources, base: &Path, problems: &mut Problem
     };
     let notes = context.notes;
     Some(Lowered { plan, settings: settings(&app), notes })
+}
+
+fn typed(tree: &Node, problems: &mut Problems) -> Option<Application> {
+    match serde_json::from_value(tree.to_json()) {
+        Ok(app) => Some(app),
+        Err(error) => {
+            problems.push(Problem { found: error.to_string(), ..unreadable("application file") });
+            None
+        }
+    }
 }
 
 /// The problem of a file that passed every check and still cannot be read: a mistake of this program, said as such.
@@ -102,6 +104,8 @@ struct Context<'a> {
     problems: &'a mut Problems,
     notes: Vec<String>,
     images: Vec<Image>,
+    /// For real hosts: what only a rehearsal needs is not asked for.
+    serving: bool,
 }
 
 impl Context<'_> {
@@ -146,6 +150,14 @@ impl Context<'_> {
         let fix = suggestion(name, words).unwrap_or_else(|| "or define it under `prices.gpu_classes`".to_owned());
         self.problem(path, format!("no GPU class `{}`", super::node::clean(name)), &known.join(", "), &fix);
         None
+    }
+
+    fn scheduler(&self) -> SchedulerConfig {
+        SchedulerConfig {
+            gpu_classes: self.classes(),
+            images: self.images.clone(),
+            eviction: amounts::choice(&self.app.eviction.0, crate::policy::registry::EVICTION),
+        }
     }
 
     fn classes(&self) -> Vec<GpuClass> {

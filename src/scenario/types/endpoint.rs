@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::numbers::{Gigabytes, Positive, PositiveGigabytes, PositiveSeconds, Seconds, Share};
+use super::serve::{InputSchema, Kind, Run};
 use super::traffic::Source;
 use super::values::{DispatchChoice, KeepAliveChoice, OneOrMany, PlacementChoice, ScalingChoice};
 use super::work::{EndpointFaults, Pacing, Service, Start};
@@ -308,4 +309,13 @@ pub struct Endpoint {
     /// What goes wrong with its workers.
     #[schemars(extend("default" = serde_json::json!({})))]
     pub faults: EndpointFaults,
+    /// Jobs in a queue, or requests straight to a worker. In a simulation the latter only hands jobs out without being asked.
+    #[schemars(extend("default" = "queue", "x-source" = "RunPod docs, endpoints"))]
+    pub kind: Kind,
+    /// How its workers are run on real hosts; not used by the simulator.
+    pub run: Option<Run>,
+    /// What the `input` of a request must look like; anything goes unless given. Not used by the simulator.
+    pub input_schema: Option<InputSchema>,
+    /// Environment variable of the gateway with the key that signs webhooks; they are not signed unless given.
+    pub webhook_secret_env: Option<String>,
 }

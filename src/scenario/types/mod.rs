@@ -5,6 +5,7 @@
 
 pub mod endpoint;
 pub mod numbers;
+pub mod serve;
 pub mod traffic;
 pub mod values;
 pub mod work;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 use endpoint::{Endpoint, Slo};
 use numbers::Seconds;
+use serve::Serve;
 use traffic::SharedTrace;
 use values::{EvictionChoice, Named, OneOrMany};
 use world::{ActionSpec, Faults, HostGroup, ImageSpec, Prices, Registry};
@@ -82,8 +84,8 @@ pub struct Application {
     /// What happens at given times.
     #[schemars(extend("default" = serde_json::json!([])))]
     pub actions: OneOrMany<ActionSpec>,
-    /// How the same endpoints are served on real machines; not used by the simulator.
-    pub serve: Option<serde_json::Map<String, serde_json::Value>>,
+    /// How the same endpoints are served on real machines (`thermocline serve`); not used by the simulator.
+    pub serve: Option<Serve>,
 }
 
 /// Which reading of the platform counts where its sources differ.

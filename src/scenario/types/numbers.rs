@@ -70,6 +70,10 @@ number!(
     PositiveSeconds, 0.0, LONGEST_S, "seconds", duration: true, above: true
 );
 number!(
+    /// How long a poll may be held: between one second and what every client in between bears.
+    PollSeconds, 1.0, 60.0, "seconds", duration: true, above: false
+);
+number!(
     /// A share or a probability, 0 to 1.
     Share, 0.0, 1.0, "", duration: false, above: false
 );

@@ -71,6 +71,14 @@ impl Checker {
             Event::PurgeRequested { endpoint } => self.purge(*endpoint),
             Event::ImagePulled { host, image } => self.pull_ended(*host, *image, true),
             Event::ImagePullFailed { host, image } => self.pull_ended(*host, *image, false),
+            Event::ImageAdded { image } => {
+                self.model.images.push((**image).clone());
+                None
+            }
+            Event::GpuClassAdded { class } => {
+                self.model.classes.push((**class).clone());
+                None
+            }
             Event::DeadlineReached => None,
             Event::JobFinished { worker, epoch, job, attempt, result, refresh } => {
                 self.job_finished(*worker, *epoch, *job, *attempt, *result, *refresh)
