@@ -19,6 +19,7 @@ const NO_JOB: JobId = JobId(u64::MAX);
 const NO_WORKER: WorkerId = WorkerId(u64::MAX);
 
 /// What is known of an endpoint beyond its settings.
+#[derive(Clone)]
 struct Known {
     spec: EndpointSpec,
     /// GPUs per worker of each release; version 1 is the first.
@@ -30,6 +31,7 @@ struct Known {
 }
 
 /// A job that has its outcome but still occupies its worker.
+#[derive(Clone)]
 struct Lingering {
     job: JobId,
     attempt: u32,
@@ -38,6 +40,7 @@ struct Lingering {
 }
 
 /// Turns the transcript into changes of workers and jobs.
+#[derive(Clone)]
 pub struct Follower<W> {
     watcher: W,
     endpoints: Vec<Known>,

@@ -47,6 +47,16 @@ impl Scheduler {
         self.endpoints.len()
     }
 
+    /// How many hosts there are, lost ones included.
+    pub fn host_count(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// The images known, by number: those of the configuration and those that became known while running.
+    pub fn images(&self) -> &[super::Image] {
+        &self.config.images
+    }
+
     /// Jobs without an outcome. `None` for an unknown endpoint.
     pub fn job_counts(&self, endpoint: EndpointId) -> Option<JobCounts> {
         let entry = self.endpoints.get(endpoint.index())?;

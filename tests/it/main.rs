@@ -7,6 +7,7 @@ mod e2e;
 mod golden;
 mod live_traces;
 mod properties;
+mod real_launch;
 mod scenario;
 mod support;
 mod theory;

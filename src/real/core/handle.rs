@@ -85,6 +85,8 @@ pub enum Request {
     Reconcile { endpoints: Vec<EndpointConfig>, answer: Answer<Result<(), String>> },
     /// From a launcher.
     Report(Report),
+    /// A load-balancing worker's health probe answered 200 for the first time.
+    Probed { worker: String },
     /// A webhook was tried.
     Delivered(Box<super::super::store::Delivery>),
     /// A key was made or revoked.

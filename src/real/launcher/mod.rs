@@ -4,6 +4,10 @@
 //! It decides nothing: which worker runs where and when is the scheduler's. Reports may come late or twice; they carry the
 //! worker's name, which stands for one launch only.
 
+pub mod external;
+pub mod logs;
+pub mod process;
+
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -82,7 +86,8 @@ pub enum Report {
         /// `host:port` per port asked for.
         ports: Vec<(u16, String)>,
     },
-    /// The worker is gone although nobody asked.
+    /// The worker is gone although nobody asked. `Unfit` means exit code 1: what failed fitness checks give, and a crash if the
+    /// worker had taken jobs before (which the core knows and the launcher does not).
     Exited {
         /// Which launch.
         worker: String,
