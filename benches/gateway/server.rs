@@ -34,6 +34,7 @@ pub struct Server {
     address: SocketAddr,
     folder: PathBuf,
     mark: String,
+    store: Store,
     /// From the start of the process to the first answer.
     pub ready: Duration,
 }
@@ -50,12 +51,11 @@ impl Server {
                echo:\n    gpu_classes: ADA_24\n    workers: {{active: 1, max: 1, extra: 0}}\n    concurrency: {concurrency}\n    \
                  run: {{command: [\"{binary}\", worker, echo, --concurrency, \"{concurrency}\"], env: {{THERMOCLINE_TEST: {mark}}}}}\n  \
                parked:\n    gpu_classes: ADA_24\n    workers: {{active: 0, max: 0, extra: 0}}\n    run: {{command: [\"{binary}\"]}}\n\
-             serve:\n  store: {}\n",
-            store.word()
+             serve: {{}}\n"
         );
         fs::write(folder.join("app.yaml"), app).expect("the file can be written");
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { child: None, address, folder, mark, ready: Duration::ZERO };
+        let mut server = Server { child: None, address, folder, mark, store, ready: Duration::ZERO };
         server.resume();
         let mut connection = Connection::open(server.address);
         until("an answer of the echo worker", || {
@@ -70,12 +70,16 @@ impl Server {
         let log = self.folder.join("server.log");
         let file = fs::File::create(&log).expect("the log can be made");
         let began = Instant::now();
+        let data = self.folder.join("data").display().to_string();
+        let store: &[&str] = match self.store {
+            Store::Sqlite => &["--data-dir", &data],
+            Store::Memory => &["--memory"],
+        };
         let child = Command::new(env!("CARGO_BIN_EXE_thermocline"))
             .arg("serve")
             .arg(self.folder.join("app.yaml"))
             .args(["--listen", &self.address.to_string()])
-            .arg("--data-dir")
-            .arg(self.folder.join("data"))
+            .args(store)
             .env("THERMOCLINE_TEST", &self.mark)
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a file can be shared"))
