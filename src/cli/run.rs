@@ -19,7 +19,8 @@ use crate::sim::plan::Plan;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 One run answers with one report (or one JSON object), several with one after the other (or a JSON list), in the order of
-files, then seeds. The same file, seed and settings give the same bytes on every machine.")]
+files, then seeds. The same file, seed and settings give the same bytes on every machine
+(but for `wall_s`, the time that the run took).")]
 pub struct RunArgs {
     /// Application files
     #[arg(value_name = "FILE", required = true)]
@@ -108,7 +109,7 @@ fn run_one(args: &RunArgs, scenario: &Scenario, seed: u64, folder: Option<&PathB
     let started = Instant::now();
     let mut progress = Progress::new();
     let mut show = |state: &_| progress.show(state);
-    let outcome = match folder {
+    let mut outcome = match folder {
         None => experiment::run(&plan, &options, &mut show)?,
         Some(folder) => {
             let output = output_options(args, folder);
@@ -118,7 +119,8 @@ fn run_one(args: &RunArgs, scenario: &Scenario, seed: u64, folder: Option<&PathB
         }
     };
     drop(progress);
-    output::remark(&format!("{} events in {:.2} s", outcome.summary.events, started.elapsed().as_secs_f64()));
+    outcome.summary.wall_s = started.elapsed().as_secs_f64();
+    output::remark(&format!("{} events in {:.2} s", outcome.summary.events, outcome.summary.wall_s));
     Ok(outcome.summary)
 }
 

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::billing::{CostPhase, Profile};
 use super::meter::Spent;
 use crate::scheduler::WorkerKind;
+use crate::scheduler::compact::pairs;
 use crate::scheduler::watch::StartCause;
 use crate::units::{Money, UsdPerSecond};
 
 /// Costs by phase, with the billed time behind them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bill {
     /// Amounts in the order of [`CostPhase::ALL`].
     pub cost: [Money; 5],
@@ -59,7 +62,7 @@ impl Bill {
 }
 
 /// What the workers that one cause started have cost, from that start to the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CauseBill {
     /// Starts asked for.
     pub starts: u64,
@@ -70,11 +73,12 @@ pub struct CauseBill {
 }
 
 /// An endpoint's account.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointAccount {
     /// By profile and kind of worker.
     pub bills: [[Bill; 3]; 2],
     /// By who asked for the start.
+    #[serde(with = "pairs")]
     pub causes: BTreeMap<StartCause, CauseBill>,
     /// Starts that failed.
     pub failed_starts: u64,

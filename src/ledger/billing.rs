@@ -8,6 +8,8 @@
 //! Both leave free: slots asleep or frozen (of flex and extra workers), pulls, throttled and unhealthy time. `documented`
 //! also leaves free the restart that a result asked for (contract C9).
 
+use serde::{Deserialize, Serialize};
+
 use crate::scheduler::watch::Member;
 use crate::scheduler::{Phase, WorkerKind};
 
@@ -39,7 +41,7 @@ impl Profile {
 }
 
 /// What billed time was spent on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CostPhase {
     /// Container start, loading, thaw.
     Start,

@@ -3,11 +3,13 @@
 //! A session is a maximal run of billable time at one price. Two billable stretches that touch are one session, so
 //! handing out the next job in the same instant in which the last one ended never rounds twice (reliability M3).
 
+use serde::{Deserialize, Serialize};
+
 use super::billing::CostPhase;
 use crate::units::{MICROS_PER_S, Money, Span, Time, UsdPerSecond};
 
 /// Whether partial seconds are billed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rounding {
     /// Every session is rounded up to whole seconds, as the platform does.
     #[default]
@@ -17,7 +19,7 @@ pub enum Rounding {
 }
 
 /// Billed time of one profile at one price since it was last taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// Microseconds by [`CostPhase`], rounding included; the place behind them is time that was not billed.
     micros: [u64; 6],
@@ -43,7 +45,7 @@ impl Spent {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Session {
     /// What is billed now.
     phase: Option<CostPhase>,
@@ -53,7 +55,7 @@ struct Session {
 }
 
 /// One worker's meter for both profiles.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Meter {
     at: Time,
     price: UsdPerSecond,

@@ -14,6 +14,8 @@ pub use billing::{CostPhase, Profile, Situation, billable, billed};
 pub use meter::{Meter, Rounding, Spent};
 pub use timeline::Timeline;
 
+use serde::{Deserialize, Serialize};
+
 use crate::scheduler::follow::Follower;
 use crate::scheduler::watch::{LiveJob, Member, StartCause, Watcher, Window};
 use crate::scheduler::{EndpointSpec, Event, FinishCause, GpuClass, GpuClassId, HostSpec, JobOutcome, RequeueCause};
@@ -21,7 +23,7 @@ use crate::scheduler::{Phase, WorkerKind};
 use crate::units::{EndpointId, HostId, Money, Time, UsdPerSecond, WorkerId};
 
 /// One worker's place in the books.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Row {
     id: WorkerId,
     endpoint: EndpointId,
@@ -45,8 +47,9 @@ impl Row {
     }
 }
 
-/// The books of a run. Use it as the watcher of a [`Follower`], alone ([`Ledger::recorder`]) or in a tuple.
-#[derive(Clone, Debug)]
+/// The books of a run. Use it as the watcher of a [`Follower`], alone ([`Ledger::recorder`]) or in a tuple. A run without an end
+/// reads them with [`Ledger::so_far`] and saves them with the follower.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ledger {
     classes: Vec<GpuClass>,
     window: Window,
@@ -78,6 +81,14 @@ impl Ledger {
         let mut sum = EndpointAccount::default();
         self.endpoints.iter().for_each(|account| sum.add(account));
         sum
+    }
+
+    /// The books as they would be closed at `now`, the time of the last event or later: what is still open is billed up to then
+    /// and rounded up. The books themselves go on. Nothing in it ever becomes less.
+    pub fn so_far(&self, now: Time) -> Ledger {
+        let mut closed = self.clone();
+        closed.run_ended(now);
+        closed
     }
 
     /// What a host earned.

@@ -91,14 +91,18 @@ fn naive(script: &Script, classes: &[GpuClass]) -> [Money; 2] {
         let pieces = pieces(script, n, classes);
         for (place, profile) in Profile::ALL.into_iter().enumerate() {
             let mut sessions: Vec<(Time, Time, UsdPerSecond)> = Vec::new();
+            // A change of the price ends a session, even one that is taken back in the same instant.
+            let (mut last_price, mut repriced) = (None, false);
             for (from, to, at, price) in &pieces {
+                repriced |= last_price.replace(*price) != Some(*price);
                 if from == to || billable(profile, *at).is_none() {
                     continue;
                 }
                 match sessions.last_mut() {
-                    Some((_, end, of)) if *end == *from && *of == *price => *end = *to,
+                    Some((_, end, _)) if *end == *from && !repriced => *end = *to,
                     _ => sessions.push((*from, *to, *price)),
                 }
+                repriced = false;
             }
             for (from, to, price) in sessions {
                 total[place] += price.cost(Span::from_whole_secs(to.since(from).ceil_secs()));

@@ -5,6 +5,8 @@
 //! microseconds); what rounding adds to a bill falls into the bucket in which it is booked. Sums over the buckets equal the
 //! totals of ledger and metrics to the last digit.
 
+use serde::{Deserialize, Serialize};
+
 use super::billing::{Situation, billed};
 use super::meter::{Meter, Rounding};
 use super::{enabled_as_active, price_of_worker};
@@ -19,7 +21,7 @@ use crate::units::{EndpointId, HostId, MICROS_PER_S, Money, Span, Time, UsdPerSe
 pub const BUCKETS_MAX: usize = 2_048;
 
 /// What one bucket holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bucket {
     /// Jobs accepted.
     pub arrivals: u64,
@@ -44,7 +46,7 @@ impl Bucket {
 }
 
 /// One endpoint over time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Line {
     at: Time,
     queue: u64,
@@ -55,14 +57,14 @@ struct Line {
 }
 
 /// A worker's part in its line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Part {
     enabled: bool,
     meter: Meter,
 }
 
 /// The recorder; a watcher like the ledger.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timeline {
     classes: Vec<GpuClass>,
     rounding: Rounding,

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::histogram::Histogram;
 use super::level::{Gauge, Level};
 use crate::scheduler::Phase;
+use crate::scheduler::compact::pairs;
 use crate::scheduler::watch::{Member, StartCause};
 use crate::scheduler::{FinishCause, JobOutcome, PublicState, RejectReason, RequeueCause, ScaleReason, WorkerReason};
 use crate::units::{Span, Time};
@@ -88,7 +91,7 @@ impl Activity {
 }
 
 /// What counts as well served.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SloTarget {
     /// The first attempt begins within this.
     pub wait: Option<Span>,
@@ -104,7 +107,7 @@ impl SloTarget {
 }
 
 /// Jobs by what became of them. Only jobs submitted inside the window count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobCounts {
     /// Submitted, refused ones included.
     pub submitted: u64,
@@ -142,7 +145,7 @@ impl JobCounts {
 }
 
 /// Starts, failures and decisions inside the window.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerCounts {
     /// Workers created.
     pub created: u64,
@@ -163,6 +166,7 @@ pub struct WorkerCounts {
     /// Those that had to pull.
     pub image_misses: u64,
     /// Starts by who asked.
+    #[serde(with = "pairs")]
     pub start_causes: BTreeMap<StartCause, u64>,
     /// Ways to unhealthy, by reason.
     pub unhealthy_reasons: BTreeMap<WorkerReason, u64>,
@@ -171,7 +175,7 @@ pub struct WorkerCounts {
 }
 
 /// Histograms of lengths of time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lengths {
     /// Submission to the first hand-out.
     pub wait: Histogram,
@@ -188,7 +192,7 @@ pub struct Lengths {
 }
 
 /// All figures of an endpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointMetrics {
     /// Jobs.
     pub jobs: JobCounts,

@@ -7,6 +7,8 @@
 //!
 //! A quantile is `sorted[ceil(q n) - 1]`, up to that error: no interpolation.
 
+use serde::{Deserialize, Serialize};
+
 use crate::units::Span;
 
 /// Largest relative distance between a quantile given here and the exact one.
@@ -17,7 +19,8 @@ const SUB: usize = 1 << SUB_BITS;
 const OCTAVES: usize = 64 - SUB_BITS as usize + 1;
 
 /// Counts of lengths of time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Saved", into = "Saved")]
 pub struct Histogram {
     octaves: Vec<Option<Box<[u64; SUB]>>>,
     count: u64,
@@ -119,6 +122,15 @@ impl Histogram {
         Some(Span(self.max))
     }
 
+    /// Number of values that are at most `limit`; those that share a bucket with it (up to [`RELATIVE_ERROR`] above) count too.
+    pub fn up_to(&self, limit: Span) -> u64 {
+        let (last_octave, last_sub) = place(limit.0);
+        let whole = self.octaves.iter().take(last_octave).flatten().flat_map(|counts| counts.iter());
+        let part =
+            self.octaves.get(last_octave).and_then(Option::as_ref).map_or(&[][..], |counts| &counts[..=last_sub]);
+        whole.chain(part).sum()
+    }
+
     /// Adds all values of another histogram.
     pub fn merge(&mut self, other: &Histogram) {
         if other.count == 0 {
@@ -137,6 +149,54 @@ impl Histogram {
             let mine = mine.get_or_insert_with(|| Box::new([0; SUB]));
             mine.iter_mut().zip(theirs.iter()).for_each(|(mine, theirs)| *mine += theirs);
         }
+    }
+}
+
+/// The saved form: buckets that hold something, numbered through all octaves.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    buckets: Vec<(u32, u64)>,
+    sum: u128,
+    squares: u128,
+    min: u64,
+    max: u64,
+}
+
+impl From<Histogram> for Saved {
+    fn from(histogram: Histogram) -> Saved {
+        let octaves = histogram.octaves.iter().enumerate().filter_map(|(at, counts)| Some((at, counts.as_ref()?)));
+        let buckets = octaves.flat_map(|(octave, counts)| {
+            counts.iter().enumerate().map(move |(sub, count)| ((octave * SUB + sub) as u32, *count))
+        });
+        Saved {
+            buckets: buckets.filter(|(_, count)| *count > 0).collect(),
+            sum: histogram.sum,
+            squares: histogram.squares,
+            min: !histogram.min_complement,
+            max: histogram.max,
+        }
+    }
+}
+
+impl TryFrom<Saved> for Histogram {
+    type Error = String;
+
+    fn try_from(saved: Saved) -> Result<Histogram, String> {
+        let mut histogram = Histogram::new();
+        for (bucket, count) in saved.buckets {
+            let (octave, sub) = (bucket as usize / SUB, bucket as usize % SUB);
+            if octave >= OCTAVES {
+                return Err(format!("bucket {bucket} is beyond the last one"));
+            }
+            if histogram.octaves.len() <= octave {
+                histogram.octaves.resize_with(octave + 1, || None);
+            }
+            histogram.octaves[octave].get_or_insert_with(|| Box::new([0; SUB]))[sub] += count;
+            histogram.count += count;
+        }
+        (histogram.sum, histogram.squares) = (saved.sum, saved.squares);
+        (histogram.min_complement, histogram.max) = (!saved.min, saved.max);
+        Ok(histogram)
     }
 }
 

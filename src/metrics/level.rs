@@ -3,6 +3,9 @@
 //! The integral of a count is the sum over its members of leaving minus entering time, so a change costs one addition and
 //! nobody has to be told the time in between. The sum is kept modulo 2^64: while members are inside it is "negative".
 
+use serde::{Deserialize, Serialize};
+
+use crate::scheduler::compact::as_array;
 use crate::scheduler::watch::Window;
 use crate::units::Time;
 
@@ -12,6 +15,8 @@ pub struct Level {
     count: u64,
     ledger: u64,
 }
+
+as_array!(Level { count, ledger });
 
 impl Level {
     /// One more from `now` (clamped to the window by the caller) on.
@@ -61,7 +66,7 @@ impl Level {
 }
 
 /// A level that also remembers its maximum inside the window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gauge {
     level: Level,
     max: u64,

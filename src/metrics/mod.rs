@@ -6,6 +6,7 @@
 pub mod endpoint;
 pub mod histogram;
 pub mod level;
+pub mod live;
 
 pub use endpoint::{Activity, EndpointMetrics, JobCounts, Lengths, SloTarget, WorkerCounts};
 pub use histogram::{Histogram, RELATIVE_ERROR};
@@ -13,14 +14,17 @@ pub use level::{Gauge, Level};
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::scheduler::Phase;
+use crate::scheduler::compact::pairs;
 use crate::scheduler::follow::Follower;
 use crate::scheduler::watch::{LiveJob, Member, Watcher, Window};
 use crate::scheduler::{Command, EndpointSpec, Event, FinishCause, JobOutcome, RejectReason, RequeueCause, StartStage};
 use crate::units::{EndpointId, HostId, ImageId, Time};
 
 /// Image pulls of all hosts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullCounts {
     /// Asked for.
     pub asked: u64,
@@ -32,7 +36,7 @@ pub struct PullCounts {
     pub length: Histogram,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Endpoint {
     figures: EndpointMetrics,
     slo: SloTarget,
@@ -41,7 +45,7 @@ struct Endpoint {
 }
 
 /// The figures of a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Metrics {
     window: Window,
     targets: Vec<SloTarget>,
@@ -52,6 +56,7 @@ pub struct Metrics {
     up: [Gauge; 3],
     up_all: Gauge,
     pulls: PullCounts,
+    #[serde(with = "pairs")]
     pulling: BTreeMap<(HostId, ImageId), Time>,
     /// When the last stage of the start of the worker at this slot ended.
     stage_ends: Vec<Time>,

@@ -21,6 +21,8 @@ pub mod vocabulary;
 pub use params::{ParamError, ParamSpec, ParamValue, Params, PolicyChoice};
 pub use vocabulary::{Phase, ScaleReason, WorkerKind};
 
+use serde_json::Value;
+
 use crate::units::{HostId, Span, Time, UsdPerSecond, WorkerId};
 
 /// What made the scheduler ask.
@@ -177,12 +179,43 @@ pub trait ScalingPolicy: Send {
     fn uses_idle_timeout(&self) -> bool {
         true
     }
+    /// What it has learned, for a restart; null for a rule that looks at the present alone.
+    fn save(&self) -> Value {
+        Value::Null
+    }
+    /// Takes up what [`Self::save`] of a policy of the same name and parameters gave.
+    ///
+    /// # Errors
+    /// If that is not what this policy saves.
+    fn load(&mut self, state: &Value) -> Result<(), BadPolicyState> {
+        nothing_to_load(state)
+    }
 }
 
 /// How long an idle worker stays up.
 pub trait KeepAlivePolicy: Send {
     /// Asked when `worker` becomes idle; `None` = for ever. `ordinal` counts the endpoint's idle periods.
     fn idle_timeout(&mut self, worker: &WorkerView, ordinal: u64) -> Option<Span>;
+    /// As [`ScalingPolicy::save`].
+    fn save(&self) -> Value {
+        Value::Null
+    }
+    /// As [`ScalingPolicy::load`].
+    ///
+    /// # Errors
+    /// If that is not what this policy saves.
+    fn load(&mut self, state: &Value) -> Result<(), BadPolicyState> {
+        nothing_to_load(state)
+    }
+}
+
+/// What a policy is said to have learned is nothing that it can have learned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("what its policy has learned cannot be read: {0}")]
+pub struct BadPolicyState(pub String);
+
+fn nothing_to_load(state: &Value) -> Result<(), BadPolicyState> {
+    if state.is_null() { Ok(()) } else { Err(BadPolicyState("the policy learns nothing".to_owned())) }
 }
 
 /// Which of the workers with a free place gets the next job. Active workers always come before flex, flex before extra.

@@ -7,11 +7,14 @@
 
 use std::collections::VecDeque;
 
+use serde::Deserialize;
+use serde_json::{Value, json};
+
 use super::ScaleReason;
 use super::params::{ParamKind, ParamSpec, Params};
 use super::queue_delay::tick;
 use super::registry::Entry;
-use super::{Advice, AskedAt, Observation, ScalingPolicy, Surplus};
+use super::{Advice, AskedAt, BadPolicyState, Observation, ScalingPolicy, Surplus};
 use crate::units::{Span, Time};
 
 const PARAMS: &[ParamSpec] = &[
@@ -95,5 +98,14 @@ impl ScalingPolicy for RequestCount {
 
     fn uses_idle_timeout(&self) -> bool {
         false
+    }
+
+    fn save(&self) -> Value {
+        self.recent.iter().map(|(at, proposal)| json!([at, proposal])).collect()
+    }
+
+    fn load(&mut self, state: &Value) -> Result<(), BadPolicyState> {
+        self.recent = Deserialize::deserialize(state).map_err(|error| BadPolicyState(error.to_string()))?;
+        Ok(())
     }
 }

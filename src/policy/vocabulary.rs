@@ -111,10 +111,6 @@ words! {
         Fixed = "fixed",
         /// The endpoint's lower bound.
         ActiveFloor = "active_floor",
-        /// The endpoint's upper bound.
-        MaxCeiling = "max_ceiling",
-        /// The last worker's idle timeout ended.
-        IdleTimeout = "idle_timeout",
         /// Load fell.
         LoadFell = "load_fell",
         /// Something a policy of the catalogue reports by its own name.
@@ -125,8 +121,6 @@ words! {
         Update = "update",
         /// No request for days.
         Dormant = "dormant",
-        /// A request woke a dormant endpoint.
-        Awake = "awake",
         /// Too many start failures in a row.
         Suspended = "suspended",
         /// The endpoint is being deleted.

@@ -20,5 +20,8 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod ids;
+pub mod keys;
 pub mod launcher;
+//pub mod server;
 pub mod store;
+pub mod webhook;

@@ -39,7 +39,7 @@ pub struct Summary {
     /// Wishes and notices of the scheduler.
     pub commands: u64,
     /// Seconds of real time that the run took, for whoever sets it; absent otherwise. The only field that differs between equal
-    /// runs, so the command line leaves it out.
+    /// runs, so files of results leave it out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub wall_s: f64,
     /// Why the run ended.

@@ -35,9 +35,7 @@ pub fn expand(root: &mut Node, sources: &Sources, problems: &mut Problems) {
             name_items(node);
         }
     }
-    if documented {
-        rule(map, "billing", "idle_window", Json::Bool(true), "profile: documented");
-    }
+    if documented {}
     if clean {
         rule(map, "billing", "round_up", Json::Bool(false), "clean: true");
     }

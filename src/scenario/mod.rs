@@ -26,7 +26,7 @@ use std::path::Path;
 
 pub use effective::EffectiveConfig;
 pub use problem::{Problem, Problems};
-pub use types::{BillInitializing, Profile};
+pub use types::Profile;
 
 use crate::sim::plan::Plan;
 use check::{Checker, Fill};
@@ -56,10 +56,6 @@ pub struct Settings {
     pub profile: Profile,
     /// Billed spans are rounded up to whole seconds (contract §6).
     pub round_up: bool,
-    /// The idle window of flex and extra workers is billed (contract C1).
-    pub idle_window: bool,
-    /// When a starting worker is billed (contract C2).
-    pub initializing: BillInitializing,
     /// Theory's conditions were asked for.
     pub clean: bool,
 }

@@ -58,6 +58,24 @@ impl Deadlines {
         }
     }
 
+    /// Every armed deadline with its key, in the order of the heap.
+    pub(super) fn entries(&self) -> &[(Time, u32)] {
+        &self.heap
+    }
+
+    /// Takes up what [`Self::entries`] gave; false for a key beyond `keys` or one that comes twice.
+    pub(super) fn restore(&mut self, heap: Vec<(Time, u32)>, keys: usize) -> bool {
+        self.heap = heap;
+        self.position = vec![ABSENT; keys];
+        for (place, (_, key)) in self.heap.iter().enumerate() {
+            match self.position.get_mut(*key as usize) {
+                Some(position) if *position == ABSENT => *position = place as u32,
+                _ => return false,
+            }
+        }
+        true
+    }
+
     fn remove_first(&mut self) {
         let (_, key) = self.heap.swap_remove(0);
         self.position[key as usize] = ABSENT;

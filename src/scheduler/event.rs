@@ -176,7 +176,7 @@ pub enum Event {
         /// Why.
         cause: ExitCause,
     },
-    /// A stop that was asked for is complete; the GPU is free.
+    /// A stop that was asked for is complete; the GPU is free. Where nobody asked it counts as a worker that left by itself.
     WorkerStopped {
         /// Which worker.
         worker: WorkerId,

@@ -6,6 +6,10 @@
 //!
 //! Rows lie in vectors at the slots that the ids name: no map, no allocation while the number of live jobs stays below
 //! its highest value so far.
+//!
+//! A follower is saved and read back with serde (JSON), its watcher with it, and goes on as if there had been no break.
+
+use serde::{Deserialize, Serialize};
 
 use super::config::EndpointSpec;
 use super::reason::{FinishCause, WorkerReason};
@@ -19,7 +23,7 @@ const NO_JOB: JobId = JobId(u64::MAX);
 const NO_WORKER: WorkerId = WorkerId(u64::MAX);
 
 /// What is known of an endpoint beyond its settings.
-#[derive(Clone)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Known {
     spec: EndpointSpec,
     /// GPUs per worker of each release; version 1 is the first.
@@ -31,7 +35,7 @@ struct Known {
 }
 
 /// A job that has its outcome but still occupies its worker.
-#[derive(Clone)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Lingering {
     job: JobId,
     attempt: u32,
@@ -402,5 +406,6 @@ fn cause_of_start(asked: Option<WorkerReason>, kind: WorkerKind, scaled: ScaleRe
     }
 }
 
+mod saved;
 #[cfg(test)]
 mod tests;

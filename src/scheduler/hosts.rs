@@ -86,7 +86,20 @@ impl Catalogue {
 
 impl Host {
     pub(super) fn new(id: HostId, spec: HostSpec, catalogue: &Catalogue, now: Time) -> Host {
-        let mut host = Host {
+        let mut host = Host::bare(id, spec);
+        for image in host.spec.cached.clone() {
+            if catalogue.knows(image) {
+                host.add_image(image, catalogue, now);
+                host.complete(image);
+            }
+        }
+        host.pulls = 0;
+        host
+    }
+
+    /// A host with nothing on its disk.
+    pub(super) fn bare(id: HostId, spec: HostSpec) -> Host {
+        Host {
             id,
             up: true,
             usable_gpus: spec.gpus,
@@ -99,15 +112,7 @@ impl Host {
             disk_used: 0,
             pulls: 0,
             spec,
-        };
-        for image in host.spec.cached.clone() {
-            if catalogue.knows(image) {
-                host.add_image(image, catalogue, now);
-                host.complete(image);
-            }
         }
-        host.pulls = 0;
-        host
     }
 
     /// GPUs that could be given to a worker now.

@@ -2,11 +2,15 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
+use super::compact::as_array;
 use super::slab::Slab;
 use crate::units::{EndpointId, JobId, Span, Time, WorkerId};
 
 /// Where a live job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Place {
     /// In its endpoint's queue.
     Queued,
@@ -17,7 +21,7 @@ pub(super) enum Place {
 }
 
 /// A job without an outcome yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Job {
     pub(super) id: JobId,
     pub(super) endpoint: EndpointId,
@@ -40,6 +44,22 @@ pub(super) struct Job {
     /// Who had the latest attempt.
     pub(super) last_worker: Option<WorkerId>,
 }
+
+as_array!(Job {
+    id,
+    endpoint,
+    client_ref,
+    submitted,
+    expires,
+    execution_timeout,
+    low_priority,
+    own_ttl,
+    place,
+    attempt,
+    losses,
+    take_losses,
+    last_worker,
+});
 
 /// The live jobs.
 pub(super) type Jobs = Slab<Job>;

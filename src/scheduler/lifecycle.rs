@@ -1,7 +1,7 @@
 //! One worker up and down: wake, start, ready, drain, stop, gone.
 
 use super::worker::AfterStop;
-use super::{Command, Phase, RequeueCause, Scheduler, Slots, StopMode, WorkerKind, WorkerReason};
+use super::{Command, ExitCause, Phase, RequeueCause, Scheduler, Slots, StopMode, WorkerKind, WorkerReason};
 use crate::policy::{AskedAt, Trigger};
 use crate::units::{Span, Time, WorkerId};
 
@@ -212,8 +212,10 @@ impl Scheduler {
 
     pub(super) fn worker_stopped(&mut self, id: WorkerId, epoch: u32, frozen: bool) {
         let Some(worker) = self.workers.get(id.0).filter(|worker| worker.is_current(epoch)) else { return };
-        if worker.phase == Phase::Stopping {
-            self.stop_complete(id, worker.after_stop, frozen);
+        match worker.phase {
+            Phase::Stopping => self.stop_complete(id, worker.after_stop, frozen),
+            // Nobody asked, but gone is gone: a worker that is taken for up would get jobs.
+            _ => self.worker_exited(id, epoch, ExitCause::Left),
         }
     }
 

@@ -14,6 +14,7 @@
 mod attempts;
 mod bounds;
 pub mod command;
+pub mod compact;
 pub mod config;
 mod deadlines;
 mod dispatch;
@@ -28,11 +29,13 @@ mod lifecycle;
 mod placement;
 pub mod query;
 pub mod reason;
+pub mod restore;
 mod rollout;
 mod scaling;
 #[cfg(test)]
 pub mod script;
 mod slab;
+pub mod state;
 mod timers;
 pub mod transcript;
 pub mod transcript_hash;
@@ -48,6 +51,8 @@ pub use command::{Command, JobOutcome, ReleaseStatus, StopMode};
 pub use config::*;
 pub use event::{Event, ExitCause, JobPolicy, JobResult, StartStage};
 pub use reason::{FinishCause, RejectReason, RequeueCause, WaitReason, WorkerReason};
+pub use restore::RestoreError;
+pub use state::{STATE_FORMAT, SchedulerState};
 pub use transcript::Recorder;
 pub use worker::PublicState;
 

@@ -75,6 +75,48 @@ impl<T> Slab<T> {
         self.entries[slot].take().map(|(_, entry)| entry)
     }
 
+    /// The live entries, by place.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().flatten().map(|(_, entry)| entry)
+    }
+
+    /// The free places, the next one to be used last.
+    pub(super) fn free(&self) -> &[u32] {
+        &self.free
+    }
+
+    /// How many places there are, free ones included.
+    pub(super) fn places(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// A slab with these rows (and their ids) and free places; `None` where they do not fit together.
+    pub(super) fn restore(
+        slot_bits: u32,
+        rows: impl ExactSizeIterator<Item = (u64, T)>,
+        free: Vec<u32>,
+        next_sequence: u64,
+    ) -> Option<Slab<T>> {
+        let (live, places) = (rows.len(), rows.len() + free.len());
+        let mut entries: Vec<Option<(u64, T)>> = Vec::new();
+        entries.resize_with(places, || None);
+        let mut slab = Slab { entries, free, next_sequence, live, slot_bits };
+        for (id, row) in rows {
+            let slot = slab.slot(id);
+            let place = slab.entries.get_mut(slot).filter(|place| place.is_none())?;
+            if id >> slot_bits >= next_sequence {
+                return None;
+            }
+            *place = Some((id, row));
+        }
+        // As many free places as are empty, each of them once.
+        let mut empty = slab.free.clone();
+        empty.sort_unstable();
+        empty.dedup();
+        let fits = |slot: &u32| slab.entries.get(*slot as usize).is_some_and(Option::is_none);
+        (empty.len() == slab.free.len() && empty.iter().all(fits)).then_some(slab)
+    }
+
     /// How many live.
     pub(super) fn len(&self) -> usize {
         self.live

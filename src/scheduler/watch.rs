@@ -1,5 +1,8 @@
 //! What a [`Follower`](super::follow::Follower) of the transcript tells: workers and jobs as they change, one call per change.
 
+use serde::{Deserialize, Serialize};
+
+use super::compact::as_array;
 use super::config::{EndpointSpec, HostSpec};
 use super::event::StartStage;
 use super::reason::{FinishCause, RejectReason, RequeueCause, WorkerReason};
@@ -8,7 +11,8 @@ use crate::policy::{Phase, ScaleReason, WorkerKind};
 use crate::units::{EndpointId, HostId, JobId, Span, Time, WorkerId};
 
 /// Who asked for a start: the scaler, by its reason, or the life of the worker itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StartCause {
     /// The scaler wanted more workers.
     Scale(ScaleReason),
@@ -27,7 +31,7 @@ impl StartCause {
 }
 
 /// A worker as the transcript tells it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     /// Which.
     pub id: WorkerId,
@@ -114,6 +118,20 @@ pub struct LiveJob {
     pub cold: bool,
 }
 
+as_array!(LiveJob {
+    id,
+    endpoint,
+    client_ref,
+    accepted,
+    first_assigned,
+    assigned,
+    worker,
+    epoch,
+    attempt,
+    requeues,
+    cold,
+});
+
 impl LiveJob {
     /// From submission to the first hand-out; none while it has not happened.
     #[inline]
@@ -129,7 +147,7 @@ impl LiveJob {
 }
 
 /// Part of a run in which figures count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// From here on.
     pub from: Time,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::compact::as_array;
 use super::reason::WorkerReason;
 use crate::policy::{Phase, WorkerKind, WorkerView};
 use crate::units::{EndpointId, HostId, ImageId, JobId, Time, UsdPerSecond, WorkerId};
@@ -51,7 +52,8 @@ impl PublicState {
 }
 
 /// What becomes of a worker's slot once its stop is complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum AfterStop {
     /// Asleep or frozen in its slot (extra and on-demand workers: removed).
     Sleep,
@@ -66,7 +68,7 @@ pub(super) enum AfterStop {
 }
 
 /// A job in a worker's hands. It stays here after its outcome is recorded until the worker is known to have let go of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) job: JobId,
     pub(super) attempt: u32,
@@ -76,6 +78,8 @@ pub(super) struct Held {
     /// The job already has its outcome; the worker was told to stop it.
     pub(super) stopping: bool,
 }
+
+as_array!(Held { job, attempt, started, deadline, stopping });
 
 /// How the endpoint counts a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +94,7 @@ pub(super) enum Class {
 }
 
 /// A worker: a slot on a host that holds the image, and what runs in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) endpoint: EndpointId,

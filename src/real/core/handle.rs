@@ -91,8 +91,10 @@ pub enum Request {
     Delivered(Box<super::super::store::Delivery>),
     /// A key was made or revoked.
     Key(Box<super::super::store::KeyRow>, Answer<Result<(), Refusal>>),
-    /// No new jobs; end the polls; answer when everything is durable and the thread is about to end.
-    ShutDown(Answer<()>),
+    /// No new jobs, nothing handed out any more; answers when no job is with a worker.
+    Drain(Answer<()>),
+    /// The end: workers are stopped unless they are to be kept; answers when everything is durable.
+    ShutDown { keep_workers: bool, answer: Answer<()> },
 }
 
 /// The core, seen from outside its thread. Cheap to clone.
@@ -340,9 +342,14 @@ impl Handle {
         self.ask(|answer| Request::Key(Box::new(row), answer)).await.unwrap_or(Err(Refusal::ShuttingDown))
     }
 
-    /// Ends the core's thread; returns when everything is durable.
-    pub async fn shut_down(&self) {
-        let _ = self.ask(Request::ShutDown).await;
+    /// Takes no new jobs and hands none out; returns when no job is with a worker.
+    pub async fn drain(&self) {
+        let _ = self.ask(Request::Drain).await;
+    }
+
+    /// Ends the core's thread; returns when everything is durable and the workers are stopped (or left alone).
+    pub async fn shut_down(&self, keep_workers: bool) {
+        let _ = self.ask(|answer| Request::ShutDown { keep_workers, answer }).await;
     }
 
     fn ticket(&self) -> u64 {

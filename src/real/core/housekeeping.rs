@@ -93,13 +93,13 @@ impl Core {
     }
 
     pub(super) fn snapshot_if_due(&mut self) {
-        if false && self.seq - self.housekeeping.snapshot_seq >= SNAPSHOT_EVERY {
+        if self.seq - self.housekeeping.snapshot_seq >= SNAPSHOT_EVERY {
             self.snapshot_now();
         }
     }
 
     pub(super) fn snapshot_now(&mut self) {
-        if true || self.seq == self.housekeeping.snapshot_seq {
+        if self.seq == self.housekeeping.snapshot_seq {
             return;
         }
         match self.state() {

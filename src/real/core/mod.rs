@@ -15,6 +15,7 @@ pub mod handle;
 mod housekeeping;
 mod metrics;
 mod recover;
+mod shutdown;
 mod tables;
 mod views;
 mod wishes;
@@ -104,7 +105,10 @@ pub struct Core {
     acquiring: BTreeMap<u64, Answer<Result<api::Place, Refusal>>>,
     housekeeping: Housekeeping,
     shutting_down: bool,
-    shut_down: Option<Answer<()>>,
+    /// Answered when no job is with a worker.
+    draining: Vec<Answer<()>>,
+    /// Told to end: whether workers are kept, and who waits for it.
+    shut_down: Option<(bool, Answer<()>)>,
 }
 
 struct Submitted {
@@ -124,11 +128,11 @@ impl Core {
                 Some(wait) => match requests.recv_timeout(wait) {
                     Ok(request) => Some(request),
                     Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => return self.finish(),
+                    Err(RecvTimeoutError::Disconnected) => return self.finish(requests),
                 },
                 None => match requests.recv() {
                     Ok(request) => Some(request),
-                    Err(_) => return self.finish(),
+                    Err(_) => return self.finish(requests),
                 },
             };
             self.now = self.clock.now();
@@ -138,8 +142,9 @@ impl Core {
             }
             self.deadlines();
             self.settle(requests)?;
+            self.answer_drained();
             if self.shut_down.is_some() {
-                return self.finish();
+                return self.finish(requests);
             }
         }
     }
@@ -161,18 +166,6 @@ impl Core {
         while let Some(fact) = self.facts.pop_front() {
             self.tell(fact);
         }
-    }
-
-    fn finish(mut self) -> Result<(), StoreError> {
-        self.snapshot_now();
-        let result = if self.batch.is_empty() { Ok(()) } else { self.store.commit(&self.batch) };
-        for launcher in &self.outside.launchers {
-            launcher.detach();
-        }
-        if let Some(answer) = self.shut_down.take() {
-            reply(answer, ());
-        }
-        result
     }
 
     /// Tells the scheduler a fact, writes it down, and notes what it asks for.
@@ -321,7 +314,8 @@ impl Core {
                 self.batch.push(Write::Key(row));
                 self.answer(answer, Ok(()));
             }
-            Request::ShutDown(answer) => self.shut_down = Some(answer),
+            Request::Drain(answer) => self.drain(answer),
+            Request::ShutDown { keep_workers, answer } => self.shut_down = Some((keep_workers, answer)),
             read => self.read(read),
         }
     }
@@ -350,7 +344,8 @@ impl Core {
             // Told again: by the worker's next poll, the client's next fetch, the outbox's next look.
             Request::TakeOver { .. } | Request::ChunksTaken { .. } | Request::Delivered(_) | Request::Probed { .. } => {
             }
-            Request::ShutDown(answer) => self.shut_down = Some(answer),
+            Request::Drain(answer) => reply(answer, ()),
+            Request::ShutDown { keep_workers, answer } => self.shut_down = Some((keep_workers, answer)),
             read => self.read(read),
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::super::clock::Clock;
@@ -24,8 +25,11 @@ use super::metrics::Live;
 use super::tables::{TICKET_BIT, Tables};
 use super::{Core, Outside};
 use crate::policy::{ParamError, Phase};
-use crate::scheduler::{Event, JobPolicy, Scheduler, StopMode};
+use crate::scheduler::{Event, JobPolicy, Scheduler, SchedulerState, StopMode};
 use crate::units::{HostId, Time, WorkerId};
+
+/// Format of the core's part of a snapshot.
+const STATE_FORMAT: u32 = 1;
 
 /// Why a core cannot start.
 #[derive(Debug, Error)]
@@ -42,6 +46,15 @@ pub enum StartError {
     /// The application file asks for something that cannot be.
     #[error("{0}")]
     Config(String),
+}
+
+/// Everything that is not in rows of the store.
+#[derive(Serialize, Deserialize)]
+struct State {
+    format: u32,
+    tables: Tables,
+    scheduler: SchedulerState,
+    live: serde_json::Value,
 }
 
 /// A core that is ready to run on a thread of its own, and its handle.
@@ -61,7 +74,7 @@ pub struct Started {
 pub fn start(
     config: ServeConfig,
     mut store: Box<dyn Store>,
-    outside: impl FnOnce(&Handle, Sender<Request>) -> Outside,
+    outside: impl FnOnce(&Handle, Sender<Request>) -> Result<Outside, String>,
 ) -> Result<Started, StartError> {
     let mut found = store.load()?;
     let meta: BTreeMap<String, Bytes> = std::mem::take(&mut found.meta).into_iter().collect();
@@ -87,7 +100,7 @@ pub fn start(
     let (sender, requests) = channel();
     let (notices, _) = tokio::sync::broadcast::channel(4_096);
     let handle = Handle::new(sender.clone(), store.reader(), notices.clone(), tokens.clone(), clock);
-    let outside = Outside { notices, ..outside(&handle, sender) };
+    let outside = Outside { notices, ..outside(&handle, sender).map_err(StartError::Config)? };
     let scheduler = Scheduler::new(config.scheduler.clone())?;
     let live = Live::new(&config.scheduler.gpu_classes);
     let definitions = Definitions::recover(std::mem::take(&mut found.endpoints), config.scheduler.images.clone());
@@ -111,6 +124,7 @@ pub fn start(
         acquiring: BTreeMap::new(),
         housekeeping: Housekeeping::default(),
         shutting_down: false,
+        draining: Vec::new(),
         shut_down: None,
         config,
         store,
@@ -124,10 +138,34 @@ pub fn start(
 impl Core {
     /// The part of a snapshot that is the core's.
     pub(super) fn state(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&self.tables)
+        #[derive(Serialize)]
+        struct StateRef<'a> {
+            format: u32,
+            tables: &'a Tables,
+            scheduler: SchedulerState,
+            live: serde_json::Value,
+        }
+        serde_json::to_vec(&StateRef {
+            format: STATE_FORMAT,
+            tables: &self.tables,
+            scheduler: self.scheduler.snapshot(),
+            live: self.live.save(),
+        })
     }
 
     fn take_up(&mut self, found: Recovered) -> Result<(), StartError> {
+        let record = |error: &dyn std::fmt::Display| StartError::Record(error.to_string());
+        if let Some((seq, _, state)) = found.snapshot {
+            let state: State = serde_json::from_slice(&state).map_err(|error| record(&error))?;
+            if state.format != STATE_FORMAT {
+                return Err(StartError::Record(format!("a snapshot of format {}", state.format)));
+            }
+            self.scheduler = Scheduler::restore(state.scheduler).map_err(|error| record(&error))?;
+            self.live.load(state.live).map_err(|error| record(&error))?;
+            self.tables = state.tables;
+            self.tables.index();
+            (self.seq, self.housekeeping.snapshot_seq) = (seq, seq);
+        }
         let rows: BTreeMap<u64, JobRow> = found.jobs.into_iter().map(|row| (row.client_ref, row)).collect();
         let first = self.seq == 0;
         for (seq, at, event) in found.events {

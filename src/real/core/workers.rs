@@ -63,7 +63,7 @@ impl Core {
         let seat = self.desk.seat(worker);
         seat.epoch = epoch;
         seat.last_seen = now;
-        if seat.leaving || self.shutting_down {
+        if seat.leaving {
             return reply(answer, Ok(Taken::Nothing));
         }
         if let Some(old) = seat.take.replace(OpenTake { ticket, answer }) {
@@ -73,8 +73,9 @@ impl Core {
         if !in_progress {
             self.holds_nothing(worker, epoch);
         }
-        // A draining worker's poll is held without being offered: an answer would only make it ask again.
-        if self.tables.worker(worker).is_some_and(|entry| entry.phase == Phase::Ready) {
+        // A poll of a draining worker, or of a gateway that goes down, is held without being offered: an answer would only make it
+        // ask again.
+        if !self.shutting_down && self.tables.worker(worker).is_some_and(|entry| entry.phase == Phase::Ready) {
             self.tell(Event::TakeOpened { worker, epoch, slots: slots.max(1) });
         }
     }

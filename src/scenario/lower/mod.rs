@@ -88,8 +88,6 @@ fn settings(app: &Application) -> Settings {
         description: app.description.clone().unwrap_or_default(),
         profile: app.profile,
         round_up: app.billing.round_up,
-        idle_window: app.billing.idle_window,
-        initializing: app.billing.initializing,
         clean: app.clean,
     }
 }

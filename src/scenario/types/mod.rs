@@ -98,18 +98,6 @@ pub enum Profile {
     Documented,
 }
 
-/// When a starting worker is billed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BillInitializing {
-    /// Never.
-    Never,
-    /// From the start of its container on; pulls are free.
-    AfterContainerStart,
-    /// Always.
-    Always,
-}
-
 /// What is billed.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -117,10 +105,4 @@ pub struct Billing {
     /// Each billed span is rounded up to whole seconds.
     #[schemars(extend("default" = true, "x-source" = "RunPod docs, pricing"))]
     pub round_up: bool,
-    /// The idle timeout after a job is billed for flex and extra workers.
-    #[schemars(extend("default" = false, "x-source" = "contract C1"))]
-    pub idle_window: bool,
-    /// When a starting worker is billed.
-    #[schemars(extend("default" = "after_container_start", "x-source" = "contract C2"))]
-    pub initializing: BillInitializing,
 }

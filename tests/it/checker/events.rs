@@ -238,11 +238,9 @@ impl Checker {
                 None
             }
             Event::WorkerStopped { frozen, .. } => {
-                if !worker.is(Phase::Stopping) {
-                    return Some("nobody asked it to stop");
-                }
-                worker.snapshot = frozen.then_some(epoch);
-                self.worker_ended(id, RequeueCause::WorkerKilled);
+                let asked = worker.is(Phase::Stopping);
+                worker.snapshot = (asked && *frozen).then_some(epoch);
+                self.worker_ended(id, if asked { RequeueCause::WorkerKilled } else { RequeueCause::WorkerLeft });
                 None
             }
             Event::TakeOpened { slots, .. } => {

@@ -1,8 +1,8 @@
 //! Arbitrary facts straight into the scheduler: true ones, late ones, doubled ones, and nonsense.
 //!
 //! Nothing that a driver tells may make it panic or break a promise; a fact told twice changes nothing the second time; nothing
-//! happens before the next deadline unless something is told; equal input gives equal output; and what the scheduler says of
-//! itself when asked is what the transcript says.
+//! happens before the next deadline unless something is told; equal input gives equal output, over restarts too; and what the
+//! scheduler says of itself when asked is what the transcript says.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,7 @@ use thermocline::scheduler::{
 use thermocline::units::{EndpointId, HostId, ImageId, JobId, Millis, Span, Time, WorkerId};
 
 use super::plans::{Dice, Knobs, knobs, plan, spec};
+use super::restore::Shadow;
 use super::{check, fail};
 use crate::checker::{Checker, JobPlace};
 
@@ -99,6 +100,7 @@ struct Driver {
     jobs: Vec<JobId>,
     submitted: u64,
     transcript: Vec<(Time, Command)>,
+    shadow: Shadow,
 }
 
 impl Driver {
@@ -132,6 +134,7 @@ impl Driver {
             jobs: Vec::new(),
             submitted: 0,
             transcript: Vec::new(),
+            shadow: Shadow::new(config, knobs.seed, 24),
         }
     }
 
@@ -142,14 +145,18 @@ impl Driver {
     /// Tells a fact and gives what followed.
     fn tell(&mut self, event: &Event) -> Result<Vec<Command>, TestCaseError> {
         self.checker.event(self.now, event);
+        self.shadow.event(self.now, event);
         self.scheduler.handle(self.now, event);
         let mut followed = Vec::new();
         while let Some(command) = self.scheduler.poll_command() {
             self.checker.command(self.now, &command);
+            self.shadow.command(self.now, &command);
             self.note(&command);
             self.transcript.push((self.now, command.clone()));
             followed.push(command);
         }
+        self.shadow.settled(self.now, &self.scheduler);
+        self.shadow.judged()?;
         self.judged()?;
         self.agrees()?;
         Ok(followed)

@@ -1,5 +1,6 @@
 //! Properties: what must hold whatever happens. Random plans through the simulator (`simulated`), arbitrary facts straight into the
-//! scheduler (`chaos`), relations between runs (`metamorphic`), and proof that the checker would notice (`canary`).
+//! scheduler (`chaos`), relations between runs (`metamorphic`), restarts (`restore`), and proof that the checker would notice
+//! (`canary`).
 //!
 //! Every run draws the same cases. `PROPTEST_CASES=2000 cargo test` draws more; a case that fails is printed, made small, and its
 //! seed kept in `tests/testdata/` so that it is tried first from then on.
@@ -8,6 +9,7 @@ mod canary;
 mod chaos;
 mod metamorphic;
 mod plans;
+mod restore;
 mod simulated;
 
 use std::fmt::Debug;

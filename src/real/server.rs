@@ -1,0 +1,262 @@
+//! `serve`: puts store, core, launchers, gateway and outbox together, and takes them down again.
+//!
+//! The port is bound before anything is recovered, so that workers and clients of a gateway that comes back wait in the
+//! listening queue for a moment instead of being refused. SIGTERM and SIGINT stop accepting, end the polls, finish what is in flight
+//! and stop the workers (unless they are to be kept for the next start); SIGHUP reads the application file again.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
+
+use super::config::{EndpointConfig, HostConfig, LauncherConfig, ServeConfig};
+use super::core::handle::{Handle, Request};
+use super::core::{Outside, ProbeTarget, StartError, Started};
+use super::launcher::external::ExternalLauncher;
+use super::launcher::process::ProcessLauncher;
+use super::launcher::{Launcher, Reporter};
+use super::store::memory::MemoryStore;
+use super::store::sqlite::SqliteStore;
+use super::store::{Store, StoreError};
+use super::{core, gateway};
+use crate::units::HostId;
+
+/// Time between two looks at a load-balancing worker that is not well yet.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// Jobs in hand are waited for this long when the gateway goes down.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// A worker that is not well after this long is not asked any more (RunPod docs, load balancing: 8 min).
+const PROBE_LIMIT: Duration = Duration::from_secs(480);
+
+/// Why serving did not begin, or ended.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The address cannot be listened to.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A folder or file that is needed.
+    #[error("{path}: {error}")]
+    Folder {
+        /// Which.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The configuration cannot be carried out.
+    #[error("{0}")]
+    Config(String),
+    /// Store, record or policy.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The store failed while serving: what was answered is safe, the rest is recovered at the next start.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Reads the application file again.
+pub type Reload = Box<dyn Fn() -> Result<Vec<EndpointConfig>, String> + Send>;
+
+/// What is not about the application.
+pub struct Options {
+    /// Called for SIGHUP.
+    pub reload: Reload,
+    /// Workers are left running at the end, for a gateway that takes them up again.
+    pub keep_workers: bool,
+}
+
+/// Serves until a signal ends it. `ready` is called once, when requests are answered.
+///
+/// # Errors
+/// If it cannot begin, or if the store fails.
+pub fn run(config: ServeConfig, options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
+    // Two threads serve HTTP beside the core's own: more would only take turns on small machines.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| ServeError::Config(format!("no threads: {error}")))?;
+    // Installed by whoever comes first; a second time is refused and harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = Folder::of(&config)?;
+    let result = runtime.block_on(serve(config, options, &folder.path, ready));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// The data folder, removed at the end if it was for this run only.
+struct Folder {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl Folder {
+    fn of(config: &ServeConfig) -> Result<Folder, ServeError> {
+        let (path, temporary) = match &config.data_dir {
+            Some(path) => (path.clone(), false),
+            None => (std::env::temp_dir().join(format!("thermocline-{}", std::process::id())), true),
+        };
+        let problem = |error| ServeError::Folder { path: path.display().to_string(), error };
+        fs::create_dir_all(&path).map_err(problem)?;
+        let path = path.canonicalize().map_err(problem)?;
+        Ok(Folder { path, temporary })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.temporary {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+async fn serve(
+    config: ServeConfig,
+    options: Options,
+    folder: &Path,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    let listen_error = |error| ServeError::Listen { address: config.listen, error };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    let store: Box<dyn Store> = match &config.data_dir {
+        Some(_) => Box::new(SqliteStore::open(&folder.join("store.sqlite"))?),
+        None => Box::new(MemoryStore::new()),
+    };
+    let base = worker_base_url(&config, address);
+    let bell = Arc::new(Notify::new());
+    let launching = {
+        let (hosts, folder, webhooks) = (config.hosts.clone(), folder.to_owned(), Arc::clone(&bell));
+        let runtime = tokio::runtime::Handle::current();
+        move |handle: &Handle, requests: Sender<Request>| -> Result<Outside, String> {
+            let launchers = launchers(&hosts, &folder, &reporter(requests))?;
+            let (notices, _) = tokio::sync::broadcast::channel(1);
+            let handle = handle.clone();
+            let probe = Box::new(move |target| drop(runtime.spawn(probe(handle.clone(), target))));
+            Ok(Outside { launchers, notices, webhooks, worker_base_url: base, probe })
+        }
+    };
+    let gateway_config = gateway_config(&config)?;
+    let started = core::start(config, store, launching)?;
+    let Started { core, requests, handle } = started;
+    let (ended, end) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("core".to_owned()).spawn(move || {
+        let result = core.run(&requests);
+        let _ = ended.send(());
+        result
+    });
+    let thread = thread.map_err(|error| ServeError::Config(format!("no thread: {error}")))?;
+    ready(address);
+    let until = until_told(handle.clone(), options.reload, end, options.keep_workers);
+    gateway::serve(vec![listener], handle.clone(), gateway_config, until).await;
+    handle.shut_down(options.keep_workers).await;
+    let result = tokio::task::spawn_blocking(move || thread.join()).await;
+    match result {
+        Ok(Ok(result)) => Ok(result?),
+        _ => Err(ServeError::Config("the core's thread ended abruptly; what was answered is safe".to_owned())),
+    }
+}
+
+fn worker_base_url(config: &ServeConfig, address: SocketAddr) -> String {
+    if let Some(url) = &config.worker_base_url {
+        return url.trim_end_matches('/').to_owned();
+    }
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    if address.ip().is_unspecified() {
+        format!("{scheme}://127.0.0.1:{}", address.port())
+    } else {
+        format!("{scheme}://{address}")
+    }
+}
+
+fn reporter(requests: Sender<Request>) -> Reporter {
+    Reporter::new(move |report| drop(requests.send(Request::Report(report))))
+}
+
+/// One launcher per host; hosts of one kind share theirs.
+fn launchers(hosts: &[HostConfig], folder: &Path, reporter: &Reporter) -> Result<Vec<Arc<dyn Launcher>>, String> {
+    let of_kind = |wanted: &LauncherConfig| -> Vec<(HostId, Vec<String>)> {
+        let numbered = hosts.iter().enumerate().filter(|(_, host)| host.launcher == *wanted);
+        numbered.map(|(number, host)| (HostId(number as u32), host.gpu_ids.clone())).collect()
+    };
+    let process = of_kind(&LauncherConfig::Process);
+    let process: Option<Arc<dyn Launcher>> = if process.is_empty() {
+        None
+    } else {
+        let made = ProcessLauncher::new(folder.to_owned(), reporter.clone(), process);
+        Some(Arc::new(made.map_err(|error| format!("{}: {error}", folder.display()))?))
+    };
+    let external: Arc<dyn Launcher> = Arc::new(ExternalLauncher::new(reporter.clone()));
+    hosts
+        .iter()
+        .map(|host| match &host.launcher {
+            LauncherConfig::Process => Ok(Arc::clone(process.as_ref().expect("there is a host of this kind"))),
+            LauncherConfig::External => Ok(Arc::clone(&external)),
+            LauncherConfig::Docker(_) => Err("the docker launcher is not built in".to_owned()),
+        })
+        .collect()
+}
+
+fn gateway_config(config: &ServeConfig) -> Result<gateway::GatewayConfig, ServeError> {
+    let names = config.scheduler.gpu_classes.iter().map(|class| class.name.clone()).collect();
+    Ok(gateway::GatewayConfig { gpu_classes: names, ..gateway::GatewayConfig::default() })
+}
+
+/// Returns when the process is told to end, or the core has ended by itself.
+async fn until_told(handle: Handle, reload: Reload, core_ended: oneshot::Receiver<()>, keep_workers: bool) {
+    let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+    else {
+        tracing::error!("signals cannot be listened to: only a kill ends this process");
+        return std::future::pending().await;
+    };
+    tokio::pin!(core_ended);
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+            _ = &mut core_ended => return,
+            _ = hup.recv() => match tokio::task::block_in_place(&reload) {
+                Ok(endpoints) => match handle.reconcile(endpoints).await {
+                    Ok(()) => tracing::info!("the application file was read again"),
+                    Err(error) => tracing::error!(error, "the application file was read again and cannot be carried out"),
+                },
+                Err(error) => tracing::error!(error, "the application file cannot be read; everything stays as it is"),
+            },
+        }
+    }
+    if !keep_workers {
+        tracing::info!("going down: no new jobs; those in hand may finish (a second signal ends that)");
+        tokio::select! {
+            () = handle.drain() => {}
+            () = tokio::time::sleep(DRAIN_LIMIT) => tracing::warn!("jobs still in hand go back to the queue"),
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    }
+}
+
+/// Asks a load-balancing worker for its health until it is well.
+async fn probe(handle: Handle, target: ProbeTarget) {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build();
+    let Ok(client) = client else { return };
+    let tries = PROBE_LIMIT.as_millis() / PROBE_EVERY.as_millis();
+    for _ in 0..tries {
+        if let Ok(answer) = client.get(&target.url).send().await
+            && answer.status() == reqwest::StatusCode::OK
+        {
+            return handle.send(Request::Probed { worker: target.worker });
+        }
+        tokio::time::sleep(PROBE_EVERY).await;
+    }
+}
