@@ -35,6 +35,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// An application file in the making.
 pub struct App {
     endpoints: String,
+    serve: String,
     venv: PathBuf,
 }
 
@@ -43,7 +44,7 @@ impl App {
     pub fn new() -> Option<App> {
         let venv = python::environment()?;
         assert!(processes::readable(), "these tests find stray processes by /proc");
-        Some(App { endpoints: String::new(), venv })
+        Some(App { endpoints: String::new(), serve: String::new(), venv })
     }
 
     /// Adds an endpoint whose workers run `script` (of `examples/python` or of our `handlers`). `settings` are further lines of the
@@ -80,9 +81,16 @@ impl App {
         self
     }
 
+    /// Adds a line to the section `serve`, YAML.
+    #[must_use]
+    pub fn serve(mut self, line: &str) -> App {
+        self.serve.push_str(&format!("  {line}\n"));
+        self
+    }
+
     /// The file's text. Processes are found again by `mark`.
     fn text(&self, mark: &str) -> String {
-        let text = format!("endpoints:\n{}serve:\n  poll_hold_s: 5\n", self.endpoints);
+        let text = format!("endpoints:\n{}serve:\n  poll_hold_s: 5\n{}", self.endpoints, self.serve);
         text.replace("\"MARK\"", &json!(mark).to_string())
     }
 

@@ -14,6 +14,7 @@
 
 mod bucket;
 mod client;
+mod docker;
 mod faults;
 mod gateway_killed;
 mod harness;
