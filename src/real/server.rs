@@ -16,7 +16,9 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
 
+use super::access::KeyRing;
 use super::config::{EndpointConfig, HostConfig, LauncherConfig, ServeConfig};
 use super::core::handle::{Handle, Request};
 use super::core::{Outside, ProbeTarget, StartError, Started};
@@ -26,7 +28,8 @@ use super::launcher::{Launcher, Reporter};
 use super::store::memory::MemoryStore;
 use super::store::sqlite::SqliteStore;
 use super::store::{Store, StoreError};
-use super::{core, gateway};
+use super::webhook::Allow;
+use super::{core, gateway, webhook};
 use crate::units::HostId;
 
 /// Time between two looks at a load-balancing worker that is not well yet.
@@ -146,7 +149,7 @@ async fn serve(
             Ok(Outside { launchers, notices, webhooks, worker_base_url: base, probe })
         }
     };
-    let gateway_config = gateway_config(&config)?;
+    let settings = config.clone();
     let started = core::start(config, store, launching)?;
     let Started { core, requests, handle } = started;
     let (ended, end) = oneshot::channel();
@@ -156,9 +159,12 @@ async fn serve(
         result
     });
     let thread = thread.map_err(|error| ServeError::Config(format!("no thread: {error}")))?;
+    let gateway_config = gateway_config(&settings, &handle, address)?;
+    let outbox = deliver(handle.clone(), &settings, bell)?;
     ready(address);
     let until = until_told(handle.clone(), options.reload, end, options.keep_workers);
     gateway::serve(vec![listener], handle.clone(), gateway_config, until).await;
+    outbox.abort();
     handle.shut_down(options.keep_workers).await;
     let result = tokio::task::spawn_blocking(move || thread.join()).await;
     match result {
@@ -207,9 +213,39 @@ fn launchers(hosts: &[HostConfig], folder: &Path, reporter: &Reporter) -> Result
         .collect()
 }
 
-fn gateway_config(config: &ServeConfig) -> Result<gateway::GatewayConfig, ServeError> {
-    let names = config.scheduler.gpu_classes.iter().map(|class| class.name.clone()).collect();
-    Ok(gateway::GatewayConfig { gpu_classes: names, ..gateway::GatewayConfig::default() })
+fn gateway_config(
+    config: &ServeConfig,
+    handle: &Handle,
+    address: SocketAddr,
+) -> Result<gateway::GatewayConfig, ServeError> {
+    let mut settings = gateway::GatewayConfig {
+        auth: Arc::new(KeyRing::new(Arc::clone(handle.reader()), config.auth, address.ip().is_loopback())),
+        gpu_classes: config.scheduler.gpu_classes.iter().map(|class| class.name.clone()).collect(),
+        ..gateway::GatewayConfig::default()
+    };
+    settings.times.poll_hold = Duration::from_secs_f64(config.poll_hold_s);
+    if let Some(tls) = &config.tls {
+        let made = gateway::tls(tls).map_err(|error| ServeError::Config(error.to_string()))?;
+        settings.tls = Some(made);
+    }
+    Ok(settings)
+}
+
+/// The outbox of webhooks, on a task of its own.
+fn deliver(handle: Handle, config: &ServeConfig, bell: Arc<Notify>) -> Result<JoinHandle<()>, ServeError> {
+    let allow = Allow::parse(&config.webhook_allow).map_err(ServeError::Config)?;
+    let delivery = webhook::Config { allow, ..webhook::Config::default() };
+    let reader = Arc::clone(handle.reader());
+    let body: webhook::BodyOf = Arc::new(move |delivery| {
+        let row = reader.job(&delivery.job).ok().flatten()?;
+        let output = reader.output(&delivery.job).ok().flatten();
+        gateway::ended_view(&row, output, None).map(|view| gateway::status_document(&view))
+    });
+    Ok(tokio::spawn(async move {
+        if let Err(error) = webhook::deliver(handle, delivery, bell, body).await {
+            tracing::error!(error, "webhooks cannot be delivered");
+        }
+    }))
 }
 
 /// Returns when the process is told to end, or the core has ended by itself.
