@@ -24,6 +24,7 @@ mod patterns;
 mod processes;
 mod puppet;
 mod python;
+mod rehearse;
 mod releases;
 mod scaling;
 mod traps;
