@@ -134,7 +134,7 @@ fn an_image_that_does_not_exist_is_told_apart_from_a_broken_one() {
         .start("docker-no-image");
     let id = server.submit("e", json!({}));
     eventually("a reason", || {
-        let workers = server.get("/v2/serverless/e/workers").to_string().to_lowercase();
+        let workers = server.get("/management/v2/serverless/e/workers").to_string().to_lowercase();
         (workers.contains("pull") || workers.contains("image_")).then_some(())
     });
     assert_eq!(server.status("e", &id)["status"], "IN_QUEUE");

@@ -50,7 +50,7 @@ fn a_crash_loop_is_unhealthy_with_its_last_words() {
     let server = app.endpoint("e", "crash.py", &[], &settings).start("crash-loop");
     let id = server.submit("e", json!({}));
     eventually("an unhealthy worker", || (server.health("e", "workers", "unhealthy") > 0).then_some(()));
-    let workers = server.get("/v2/serverless/e/workers");
+    let workers = server.get("/management/v2/serverless/e/workers");
     let text = workers.to_string();
     assert!(text.contains("cannot find the model in the image"), "the last words of the worker: {workers}");
     assert!(text.contains('9'), "its exit code: {workers}");

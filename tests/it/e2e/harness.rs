@@ -36,6 +36,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 pub struct App {
     endpoints: String,
     serve: String,
+    top: String,
     venv: PathBuf,
 }
 
@@ -44,7 +45,7 @@ impl App {
     pub fn new() -> Option<App> {
         let venv = python::environment()?;
         assert!(processes::readable(), "these tests find stray processes by /proc");
-        Some(App { endpoints: String::new(), serve: String::new(), venv })
+        Some(App { endpoints: String::new(), serve: String::new(), top: String::new(), venv })
     }
 
     /// Adds an endpoint whose workers run `script` (of `examples/python` or of our `handlers`). `settings` are further lines of the
@@ -88,9 +89,17 @@ impl App {
         self
     }
 
+    /// Adds a line at the top level, YAML.
+    #[must_use]
+    pub fn top(mut self, line: &str) -> App {
+        self.top.push_str(&format!("{line}\n"));
+        self
+    }
+
     /// The file's text. Processes are found again by `mark`.
     fn text(&self, mark: &str) -> String {
-        let text = format!("endpoints:\n{}serve:\n  poll_hold_s: 5\n{}", self.endpoints, self.serve);
+        let App { endpoints, serve, top, .. } = self;
+        let text = format!("endpoints:\n{endpoints}serve:\n  poll_hold_s: 5\n{serve}{top}");
         text.replace("\"MARK\"", &json!(mark).to_string())
     }
 

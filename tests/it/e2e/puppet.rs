@@ -72,10 +72,10 @@ impl Puppet {
         self.call("GET", &path, self.variable("RUNPOD_AI_API_KEY"), b"")
     }
 
-    /// Asks for up to `size` jobs.
+    /// Asks for up to `size` jobs beside those it holds.
     pub fn take_batch(&self, size: u32) -> Reply {
         let path = self.path("RUNPOD_WEBHOOK_GET_JOB", "").replace("/job-take/", "/job-take-batch/");
-        let path = format!("{path}&batch_size={size}&job_in_progress=0");
+        let path = format!("{path}&batch_size={size}&job_in_progress=1");
         self.call("GET", &path, self.variable("RUNPOD_AI_API_KEY"), b"")
     }
 

@@ -71,7 +71,12 @@ fn what_was_rehearsed_is_what_is_served() {
         "traffic: {type: trace, file: hour.csv, time_scale: 0.005}",
     ];
     let Some(app) = App::new() else { return };
-    let mut server = app.endpoint_running("e", &command, &[], &settings).start("rehearse");
+    let app = app.endpoint_running("e", &command, &[], &settings);
+    // The same host for both: which worker is started next depends on where the workers are.
+    let mut server = app
+        .serve("hosts: {local: {gpu_class: ADA_24, places: 8}}")
+        .top("hosts: {local: {gpu_class: ADA_24, gpus: 8}}")
+        .start("rehearse");
     let rows: String = TRACE_S.iter().map(|at| format!("{at},e\n")).collect();
     fs::write(server.path("hour.csv"), format!("arrival_s,endpoint\n{rows}")).expect("the trace can be written");
     let file = server.path("app.yaml");

@@ -40,7 +40,7 @@ fn a_rollout_under_load_loses_no_job() {
     }
     server.until_health("e", "workers", "outdated", 0);
     assert_eq!(server.health("e", "jobs", "failed"), 0);
-    let releases = server.get("/v2/serverless/e/releases");
+    let releases = server.get("/management/v2/serverless/e/releases");
     assert!(releases["releases"].as_array().is_some_and(|all| all.len() >= 2), "{releases}");
 }
 
@@ -56,7 +56,7 @@ fn a_release_that_does_not_come_up_is_rolled_back_and_the_old_one_serves() {
     server.complete("e", json!({}));
     reload(&server, "probe.py", "crash.py");
     eventually("the roll-back", || {
-        let releases = server.get("/v2/serverless/e/releases").to_string().to_lowercase();
+        let releases = server.get("/management/v2/serverless/e/releases").to_string().to_lowercase();
         releases.contains("rolled_back").then_some(())
     });
     assert_eq!(server.complete("e", json!({}))["output"]["release"], "one");
