@@ -14,4 +14,5 @@ pub mod scenario;
 pub mod scheduler;
 pub mod sim;
 pub mod units;
+pub mod worker;
 pub mod workload;

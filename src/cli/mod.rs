@@ -12,6 +12,7 @@
 mod completions;
 mod config;
 mod explain;
+mod logging;
 mod man;
 pub mod output;
 mod policy;
@@ -21,6 +22,7 @@ mod schema;
 pub mod serve;
 mod trace;
 mod validate;
+mod worker;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -145,6 +147,10 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Look at a trace of requests, or import a public one
     Trace(trace::TraceArgs),
+    /// Be a worker that does next to nothing, or print what a worker started by hand needs
+    Worker(worker::WorkerArgs),
+    /// Serve the endpoints of an application file for real
+    Serve(serve::ServeArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -161,6 +167,8 @@ impl Verb {
             Verb::Policy(args) => policy::run(args),
             Verb::Explain(args) => explain::run(args),
             Verb::Trace(args) => trace::run(args),
+            Verb::Worker(args) => worker::run(args),
+            Verb::Serve(args) => serve::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }

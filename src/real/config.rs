@@ -3,11 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::scheduler::{EndpointSpec, HostSpec, Image, SchedulerConfig};
+
+/// Where the store is in a data folder.
+pub fn store_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("store.sqlite")
+}
 
 /// Everything `serve` needs, checked and with every default filled in.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,12 +16,14 @@
     reason = "real mode is where the wall clock, the network, processes and the environment come in"
 )]
 
+pub mod access;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod gateway;
 pub mod ids;
 pub mod keys;
 pub mod launcher;
-//pub mod server;
+pub mod server;
 pub mod store;
 pub mod webhook;

@@ -161,11 +161,13 @@ impl Outbox {
         });
         self.waiting = due.into_iter().filter(|delivery| !self.seen.contains_key(&key(delivery))).collect();
         if !self.waiting.is_empty() {
-            let endpoints = self.handle.endpoints().await;
-            self.secrets = endpoints
-                .into_iter()
-                .filter_map(|endpoint| Some((endpoint.config.id, endpoint.config.webhook_secret?)))
-                .collect();
+            // The secret of an endpoint that was deleted meanwhile stays good for what it left in the outbox.
+            for endpoint in self.handle.endpoints().await {
+                match endpoint.config.webhook_secret {
+                    Some(secret) => self.secrets.insert(endpoint.config.id, secret),
+                    None => self.secrets.remove(&endpoint.config.id),
+                };
+            }
         }
     }
 

@@ -35,7 +35,6 @@ pub fn expand(root: &mut Node, sources: &Sources, problems: &mut Problems) {
             name_items(node);
         }
     }
-    if documented {}
     if clean {
         rule(map, "billing", "round_up", Json::Bool(false), "clean: true");
     }

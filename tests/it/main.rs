@@ -8,6 +8,7 @@ mod golden;
 mod live_traces;
 mod properties;
 mod real_launch;
+mod real_store;
 mod scenario;
 mod support;
 mod theory;

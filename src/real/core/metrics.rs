@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::Core;
 use super::api::BillView;
+use super::views::snake;
 use crate::ledger::{Ledger, Profile, Rounding};
 use crate::metrics::{EndpointMetrics, Histogram, Metrics};
 use crate::policy::WorkerKind;
@@ -207,7 +208,7 @@ impl Core {
                 (JobOutcome::Cancelled, counters.cancelled),
             ];
             for (outcome, count) in by_outcome {
-                let outcome = format!("{outcome:?}").to_lowercase();
+                let outcome = snake(&outcome).to_lowercase();
                 text.value("jobs_total", &[("endpoint", id), ("outcome", &outcome)], count as f64);
             }
         }
@@ -241,7 +242,7 @@ impl Core {
             let workers = self.scheduler.workers_of(*number);
             for state in PublicState::ALL {
                 let count = workers.iter().filter(|worker| worker.state == state).count();
-                let state = format!("{state:?}").to_lowercase();
+                let state = snake(&state);
                 text.value("workers", &[("endpoint", id), ("state", &state)], count as f64);
             }
         }
@@ -269,8 +270,9 @@ impl Core {
 }
 
 fn lengths(text: &mut Text, figures: &[(&str, Option<&EndpointMetrics>)]) {
-    let families: [(&str, &str, fn(&EndpointMetrics) -> &Histogram); 4] = [
-        ("job_delay_seconds", "Time from submission to the start of the last attempt.", |of| &of.lengths.delay),
+    type Lengths = fn(&EndpointMetrics) -> &Histogram;
+    let families: [(&str, &str, Lengths); 4] = [
+        ("job_delay_seconds", "Time from submission to the first hand-over.", |of| &of.lengths.wait),
         ("job_execution_seconds", "Time of the last attempt.", |of| &of.lengths.service),
         ("job_response_seconds", "Time from submission to the outcome.", |of| &of.lengths.response),
         ("cold_start_seconds", "Time from the start of a worker to its readiness.", |of| &of.lengths.cold_start),
@@ -288,7 +290,7 @@ fn lengths(text: &mut Text, figures: &[(&str, Option<&EndpointMetrics>)]) {
         let Some(figures) = figures else { continue };
         for (stage, lengths) in StartStage::ALL.iter().zip(&figures.lengths.stages) {
             if lengths.count() > 0 {
-                let stage = format!("{stage:?}").to_lowercase();
+                let stage = snake(stage);
                 text.summary("cold_start_stage_seconds", &[("endpoint", id), ("stage", &stage)], lengths);
             }
         }

@@ -42,7 +42,7 @@ use handle::{Answer, Request};
 use housekeeping::Housekeeping;
 use tables::Tables;
 
-pub use recover::start;
+pub use recover::{StartError, Started, start};
 
 /// Requests taken into one batch at most: bounds how long the first of them waits for the last.
 const BATCH_MAX: usize = 1_024;
@@ -62,8 +62,8 @@ pub struct Outside {
     pub notices: broadcast::Sender<JobNotice>,
     /// Rung when a webhook is due.
     pub webhooks: Arc<Notify>,
-    /// How workers reach the gateway, without a slash at the end.
-    pub worker_base_url: String,
+    /// How workers of each host reach the gateway, without a slash at the end, by host number.
+    pub worker_base_urls: Vec<String>,
     /// Asks a load-balancing worker for its health until it is well, then sends [`Request::Probed`].
     pub probe: Box<dyn Fn(ProbeTarget) + Send>,
 }

@@ -195,6 +195,6 @@ impl Core {
 }
 
 /// A unit variant's name as it is written in JSON.
-fn snake(value: &impl serde::Serialize) -> String {
+pub(super) fn snake(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

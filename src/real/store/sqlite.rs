@@ -9,6 +9,7 @@
 
 mod fault;
 mod files;
+pub mod look;
 mod reader;
 mod recovery;
 mod schema;

@@ -10,7 +10,7 @@ use crate::scenario::node::{Node, Sources, clean, printable};
 use crate::scenario::problem::Problems;
 use crate::scenario::serving::{LOCAL_CLASS, ServePlan, ServedEndpoint, ServedHost};
 use crate::scenario::types::endpoint::{Endpoint, Volume};
-use crate::scenario::types::serve::{Docker, InputSchema, Kind, LauncherKind, Run, Serve, ServeHost};
+use crate::scenario::types::serve::{Docker, InputSchema, Kind, LauncherKind, Port, Run, Serve, ServeHost};
 use crate::scenario::{parse, read};
 use crate::scheduler::{EndpointSpec, GpuClassId, HostSpec};
 
@@ -117,6 +117,10 @@ impl Context<'_> {
         }
         for (name, value) in &endpoint.env {
             run.env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        if endpoint.kind == Kind::LoadBalancer && run.ports.0.is_empty() {
+            // The platform's PORT (contract §4.6).
+            run.ports.0.push(Port(80));
         }
         run.volumes = endpoint.volumes.iter().chain(&run.volumes).cloned().collect();
         if run.command.iter().any(|word| word.contains('\0')) || run.command.first().is_some_and(String::is_empty) {

@@ -191,7 +191,7 @@ pub struct Run {
     /// The worker's root file system cannot be written to.
     #[schemars(extend("default" = false, "x-source" = "writable unless given"))]
     pub read_only_root: bool,
-    /// Ports of the worker that the gateway may reach, the main one first.
+    /// Ports of the worker that the gateway may reach, the main one first; 80 for load balancing unless given.
     #[schemars(extend("default" = serde_json::json!([])))]
     pub ports: OneOrMany<Port>,
     /// Path of the health probe of a load-balancing worker.
