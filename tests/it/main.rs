@@ -3,6 +3,7 @@
 mod books;
 mod checker;
 mod cli;
+mod e2e;
 mod golden;
 mod live_traces;
 mod properties;
