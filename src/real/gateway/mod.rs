@@ -23,6 +23,7 @@ mod catalog;
 mod document;
 mod jobs;
 mod json;
+mod keys;
 mod listen;
 mod logs;
 mod manage;
