@@ -173,7 +173,8 @@ impl Launcher for DockerLauncher {
         let mut state = host.lock();
         for known in known.iter().filter(|known| known.host == host.id && is_id(&known.name)) {
             let wish = known.stopping.then_some(StopMode::Sleep);
-            let said_ns = self.logs.last_output_ms(&known.name).saturating_mul(1_000_000);
+            // The log knows milliseconds, the engine nanoseconds: all of the last one that was seen counts as seen.
+            let said_ns = self.logs.last_output_ms(&known.name).saturating_mul(1_000_000).saturating_add(999_999);
             state.launches.entry(known.name.clone()).or_insert(Launch { wish, said_ns, ..Launch::new(Stage::Unseen) });
         }
         state.told = true;
