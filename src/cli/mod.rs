@@ -12,6 +12,7 @@
 mod client;
 mod completions;
 mod config;
+mod doctor;
 mod endpoints;
 mod explain;
 mod jobs;
@@ -155,6 +156,8 @@ enum Verb {
     Trace(trace::TraceArgs),
     /// Serve the endpoints of an application file for real
     Serve(serve::ServeArgs),
+    /// Look for what this machine lacks to serve
+    Doctor(doctor::DoctorArgs),
     /// Be a worker that does next to nothing, or print what a worker started by hand needs
     Worker(worker::WorkerArgs),
     /// Submit, look at, cancel and retry jobs at a running gateway
@@ -184,6 +187,7 @@ impl Verb {
             Verb::Explain(args) => explain::run(args),
             Verb::Trace(args) => trace::run(args),
             Verb::Serve(args) => serve::run(args),
+            Verb::Doctor(args) => doctor::run(args),
             Verb::Worker(args) => worker::run(args),
             Verb::Jobs(args) => jobs::run(args),
             Verb::Workers(args) => workers::run(args),
