@@ -25,6 +25,7 @@ mod progress;
 mod run;
 mod schema;
 mod serve;
+mod top;
 mod trace;
 mod validate;
 mod worker;
@@ -165,6 +166,8 @@ enum Verb {
     Logs(logs::LogsArgs),
     /// List, show and delete the endpoints of a running gateway; their releases and bills
     Endpoints(endpoints::EndpointsArgs),
+    /// Watch a running gateway
+    Top(top::TopArgs),
     /// Make, list and revoke API keys
     Keys(keys::KeysArgs),
     /// Print the completion script of a shell
@@ -189,6 +192,7 @@ impl Verb {
             Verb::Workers(args) => workers::run(args),
             Verb::Logs(args) => logs::run(args),
             Verb::Endpoints(args) => endpoints::run(args),
+            Verb::Top(args) => top::run(args),
             Verb::Keys(args) => keys::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
