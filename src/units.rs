@@ -175,7 +175,62 @@ impl UsdPerSecond {
 /// An amount of money in femto-dollars (10⁻¹⁵ USD): nano-dollars per second × microseconds, so no product is ever rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Money(pub i128);
+pub struct Money(#[serde(with = "wide")] pub i128);
+
+/// For `#[serde(with = "wide")]`: a number of up to 128 bits, as a number where 64 bits hold it and as decimal text elsewhere,
+/// because not every reader of JSON takes more.
+pub mod wide {
+    use std::fmt::Display;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Negative(i64),
+        Number(u64),
+        Text(String),
+    }
+
+    /// Writes the number.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<T, S>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        T: Copy + Display + TryInto<i64> + TryInto<u64>,
+        S: Serializer,
+    {
+        if let Ok(value) = TryInto::<u64>::try_into(*value) {
+            value.serialize(serializer)
+        } else if let Ok(value) = TryInto::<i64>::try_into(*value) {
+            value.serialize(serializer)
+        } else {
+            serializer.collect_str(value)
+        }
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// Those of the deserializer, and where the number is too large for the type.
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: TryFrom<i128> + TryFrom<u128>,
+        D: Deserializer<'de>,
+    {
+        let read = match Either::deserialize(deserializer)? {
+            Either::Negative(value) => T::try_from(i128::from(value)).ok(),
+            Either::Number(value) => T::try_from(u128::from(value)).ok(),
+            Either::Text(text) => match text.parse::<i128>() {
+                Ok(value) => T::try_from(value).ok(),
+                Err(_) => text.parse::<u128>().ok().and_then(|value| T::try_from(value).ok()),
+            },
+        };
+        read.ok_or_else(|| D::Error::custom("not a whole number of the size wanted here"))
+    }
+}
 
 impl Money {
     /// Nothing.
@@ -321,6 +376,20 @@ mod tests {
         let price = UsdPerSecond::from_usd(0.00019);
         assert_eq!(price.0, 190_000);
         assert_eq!(price.cost(Span::from_whole_secs(3_600)).as_usd(), 0.684);
+    }
+
+    #[test]
+    fn amounts_of_any_size_survive_json_as_text_and_as_a_value() {
+        for amount in [0, 1, -1, i128::from(i64::MIN), i128::from(u64::MAX), 1 << 64, -(1 << 100), i128::MAX, i128::MIN]
+        {
+            let money = Money(amount);
+            let text = serde_json::to_string(&money).unwrap();
+            assert_eq!(serde_json::from_str::<Money>(&text).unwrap(), money);
+            let value = serde_json::to_value(money).unwrap();
+            assert_eq!(serde_json::from_value::<Money>(value).unwrap(), money);
+        }
+        assert_eq!(serde_json::to_string(&Money(12)).unwrap(), "12");
+        assert!(serde_json::from_str::<Money>("\"1e3\"").is_err());
     }
 
     #[test]

@@ -140,6 +140,8 @@ fn transcripts(
                 name: options.name.clone(),
                 seed: Some(plan.seed),
                 scheduler: plan.scheduler.clone(),
+                snapshot: None,
+                first_seq: 0,
             };
             Ok((None, Some((JsonTranscript::new(file, &header), path))))
         }

@@ -17,9 +17,23 @@ pub struct Bill {
     /// Amounts in the order of [`CostPhase::ALL`].
     pub cost: [Money; 5],
     /// Microseconds in the same order.
+    #[serde(with = "micros")]
     pub micros: [u128; 5],
     /// Sessions that ended.
     pub sessions: u64,
+}
+
+/// Micros as numbers of at most 64 bits: enough for 584,000 years of worker time.
+mod micros {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(micros: &[u128; 5], serializer: S) -> Result<S::Ok, S::Error> {
+        micros.map(|micros| u64::try_from(micros).unwrap_or(u64::MAX)).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u128; 5], D::Error> {
+        <[u64; 5]>::deserialize(deserializer).map(|micros| micros.map(u128::from))
+    }
 }
 
 impl Bill {

@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::Span;
+use crate::units::{Span, wide};
 
 /// Largest relative distance between a quantile given here and the exact one.
 pub const RELATIVE_ERROR: f64 = 0.002;
@@ -156,7 +156,9 @@ impl Histogram {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     buckets: Vec<(u32, u64)>,
+    #[serde(with = "wide")]
     sum: u128,
+    #[serde(with = "wide")]
     squares: u128,
     min: u64,
     max: u64,

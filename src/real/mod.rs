@@ -26,4 +26,5 @@ pub mod keys;
 pub mod launcher;
 pub mod server;
 pub mod store;
+pub mod transcript;
 pub mod webhook;

@@ -22,6 +22,7 @@ use super::access::KeyRing;
 use super::config::{EndpointConfig, HostConfig, LauncherConfig, ServeConfig};
 use super::core::handle::{Handle, Request};
 use super::core::{Outside, ProbeTarget, StartError, Started};
+use super::launcher::docker::{DockerLauncher, EngineHost, engine_gateway};
 use super::launcher::external::ExternalLauncher;
 use super::launcher::process::ProcessLauncher;
 use super::launcher::{Launcher, Reporter};
@@ -136,7 +137,9 @@ async fn serve(
         Some(_) => Box::new(SqliteStore::open(&folder.join("store.sqlite"))?),
         None => Box::new(MemoryStore::new()),
     };
-    let base = worker_base_url(&config, address);
+    let worker_base_urls = config.hosts.iter().map(|host| worker_base_url(&config, host, address)).collect();
+    let mut listeners = vec![listener];
+    listeners.extend(bridge_listener(&config, address).await);
     let bell = Arc::new(Notify::new());
     let launching = {
         let (hosts, folder, webhooks) = (config.hosts.clone(), folder.to_owned(), Arc::clone(&bell));
@@ -146,7 +149,7 @@ async fn serve(
             let (notices, _) = tokio::sync::broadcast::channel(1);
             let handle = handle.clone();
             let probe = Box::new(move |target| drop(runtime.spawn(probe(handle.clone(), target))));
-            Ok(Outside { launchers, notices, webhooks, worker_base_url: base, probe })
+            Ok(Outside { launchers, notices, webhooks, worker_base_urls, probe })
         }
     };
     let settings = config.clone();
@@ -163,7 +166,7 @@ async fn serve(
     let outbox = deliver(handle.clone(), &settings, bell)?;
     ready(address);
     let until = until_told(handle.clone(), options.reload, end, options.keep_workers);
-    gateway::serve(vec![listener], handle.clone(), gateway_config, until).await;
+    gateway::serve(listeners, handle.clone(), gateway_config, until).await;
     outbox.abort();
     handle.shut_down(options.keep_workers).await;
     let result = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -173,16 +176,46 @@ async fn serve(
     }
 }
 
-fn worker_base_url(config: &ServeConfig, address: SocketAddr) -> String {
+/// How the workers of a host reach the gateway.
+fn worker_base_url(config: &ServeConfig, host: &HostConfig, address: SocketAddr) -> String {
     if let Some(url) = &config.worker_base_url {
         return url.trim_end_matches('/').to_owned();
     }
     let scheme = if config.tls.is_some() { "https" } else { "http" };
+    if matches!(host.launcher, LauncherConfig::Docker(_)) {
+        // The name that every container of ours is given for the machine it runs on.
+        return format!("{scheme}://host.docker.internal:{}", address.port());
+    }
     if address.ip().is_unspecified() {
         format!("{scheme}://127.0.0.1:{}", address.port())
     } else {
         format!("{scheme}://{address}")
     }
+}
+
+/// Containers cannot reach a loopback address of the machine: where there are any, the gateway also listens on the address that
+/// the engine gives the machine on its default bridge.
+async fn bridge_listener(config: &ServeConfig, address: SocketAddr) -> Option<TcpListener> {
+    let docker = config.hosts.iter().find_map(|host| match &host.launcher {
+        LauncherConfig::Docker(docker) => Some(docker),
+        _ => None,
+    })?;
+    if config.worker_base_url.is_some() || !address.ip().is_loopback() {
+        return None;
+    }
+    let found = engine_gateway(docker).await;
+    let bound = match &found {
+        Ok(ip) => TcpListener::bind(SocketAddr::new(*ip, address.port())).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.clone()),
+    };
+    bound
+        .inspect_err(|error| {
+            tracing::warn!(
+                error,
+                "containers may not reach the gateway: set `serve.worker_url`, or `serve.listen` to an address they can reach"
+            );
+        })
+        .ok()
 }
 
 fn reporter(requests: Sender<Request>) -> Reporter {
@@ -202,13 +235,30 @@ fn launchers(hosts: &[HostConfig], folder: &Path, reporter: &Reporter) -> Result
         let made = ProcessLauncher::new(folder.to_owned(), reporter.clone(), process);
         Some(Arc::new(made.map_err(|error| format!("{}: {error}", folder.display()))?))
     };
+    let engines: Vec<EngineHost> = hosts
+        .iter()
+        .enumerate()
+        .filter_map(|(number, host)| match &host.launcher {
+            LauncherConfig::Docker(config) => {
+                let (config, gpu_ids) = (config.clone(), host.gpu_ids.clone());
+                Some(EngineHost { host: HostId(number as u32), config, gpu_ids })
+            }
+            _ => None,
+        })
+        .collect();
+    let docker: Option<Arc<dyn Launcher>> = if engines.is_empty() {
+        None
+    } else {
+        let made = DockerLauncher::new(folder.to_owned(), reporter.clone(), engines);
+        Some(Arc::new(made.map_err(|error| format!("{}: {error}", folder.display()))?))
+    };
     let external: Arc<dyn Launcher> = Arc::new(ExternalLauncher::new(reporter.clone()));
     hosts
         .iter()
         .map(|host| match &host.launcher {
             LauncherConfig::Process => Ok(Arc::clone(process.as_ref().expect("there is a host of this kind"))),
             LauncherConfig::External => Ok(Arc::clone(&external)),
-            LauncherConfig::Docker(_) => Err("the docker launcher is not built in".to_owned()),
+            LauncherConfig::Docker(_) => Ok(Arc::clone(docker.as_ref().expect("there is a host of this kind"))),
         })
         .collect()
 }

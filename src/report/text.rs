@@ -21,7 +21,7 @@ const WIDTH_MIN: usize = 80;
 pub fn text(summary: &Summary, width: u16) -> String {
     let width = usize::from(width).max(WIDTH_MIN);
     let rows = rows(summary);
-    let mut report = header(summary);
+    let mut report = header(summary) + &rules(summary, width);
     report += &section("Jobs", jobs(&rows), width);
     report += &section("Waiting and responding", lengths(&rows), width);
     report += &section("Workers", workers(&rows), width);
@@ -56,6 +56,26 @@ fn header(summary: &Summary) -> String {
         seconds(summary.simulated_s),
         count(summary.events),
     )
+}
+
+/// The rules that change figures most, once for all endpoints that share them: who wants workers, which job gets which worker.
+fn rules(summary: &Summary, width: usize) -> String {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for endpoint in shown(summary) {
+        let of = &endpoint.settings;
+        let text = format!("scaler {}, binding {}, dispatch {}", of.scaling, of.binding, of.dispatch);
+        match groups.iter_mut().find(|(other, _)| *other == text) {
+            Some((_, names)) => names.push(&endpoint.name),
+            None => groups.push((text, vec![&endpoint.name])),
+        }
+    }
+    match groups.as_slice() {
+        [] => String::new(),
+        [(text, _)] => format!("{text}\n"),
+        several => {
+            several.iter().map(|(text, names)| wrapped(&format!("{}: {text}", names.join(", ")), width)).collect()
+        }
+    }
 }
 
 /// Name and figures of each line of a table: the endpoints shown, and the total if there are several.
@@ -262,6 +282,8 @@ mod tests {
         let mut endpoint = EndpointSummary { name: name.to_owned(), ..EndpointSummary::default() };
         endpoint.settings =
             EndpointSettings { idle_timeout_s: Some(5.0), flex_usd_per_s: 0.000_31, ..Default::default() };
+        endpoint.settings.scaling = "queue_delay".to_owned();
+        (endpoint.settings.binding, endpoint.settings.dispatch) = ("late".to_owned(), "mru".to_owned());
         let figures = &mut endpoint.figures;
         (figures.jobs.submitted, figures.jobs.completed) = (1_234_567, 1_234_560);
         figures.wait_s =
@@ -309,7 +331,7 @@ mod tests {
             let report = text(&summary(vec![endpoint("llm", 1_234.56)]), width);
             assert_fits(&report, usize::from(width));
             for words in [
-                "queue_delay",
+                "scaler queue_delay, binding late, dispatch mru",
                 "seed *",
                 "documented",
                 "$1,234.56",

@@ -29,6 +29,7 @@ mod lifecycle;
 mod placement;
 pub mod query;
 pub mod reason;
+pub mod replay;
 pub mod restore;
 mod rollout;
 mod scaling;

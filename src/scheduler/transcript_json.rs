@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::SchedulerConfig;
 use super::transcript::Recorder;
-use super::{Command, Event};
+use super::{Command, Event, SchedulerState};
 use crate::units::Time;
 
 /// Version of the file format.
@@ -24,6 +24,16 @@ pub struct Header {
     pub seed: Option<u64>,
     /// What the scheduler knew before the first event: enough to replay the events through it.
     pub scheduler: SchedulerConfig,
+    /// What the scheduler knew where it had been told something before the first event in this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Box<SchedulerState>>,
+    /// Number of the first record.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub first_seq: u64,
+}
+
+fn is_zero(seq: &u64) -> bool {
+    *seq == 0
 }
 
 /// One record, as read back.
@@ -66,12 +76,33 @@ pub struct JsonTranscript<W: Write> {
 impl<W: Write> JsonTranscript<W> {
     /// Writes the header to `writer`, which should be buffered.
     pub fn new(writer: W, header: &Header) -> JsonTranscript<W> {
-        let mut transcript = JsonTranscript { writer, seq: 0, error: None };
+        let mut transcript = JsonTranscript { writer, seq: header.first_seq, error: None };
         transcript.line(header);
         transcript
     }
 
-    /// Flushes; the writer and the number of records, or the first error.
+    /// Number of the next record.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The writer.
+    pub fn get_ref(&self) -> &W {
+        &self.writer
+    }
+
+    /// Hands what was written to the writer's end.
+    ///
+    /// # Errors
+    /// The first error, of this call or an earlier one.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => self.writer.flush(),
+        }
+    }
+
+    /// Flushes; the writer and the number of the next record, or the first error.
     pub fn finish(mut self) -> io::Result<(W, u64)> {
         match self.error {
             Some(error) => Err(error),
@@ -144,16 +175,20 @@ pub enum TranscriptError {
 pub struct JsonReader<R> {
     lines: io::Lines<R>,
     line: u64,
+    first_seq: u64,
 }
 
 impl<R: BufRead> JsonReader<R> {
     /// Reads and checks the header.
     pub fn new(reader: R) -> Result<(Header, JsonReader<R>), TranscriptError> {
-        let mut reader = JsonReader { lines: reader.lines(), line: 0 };
+        let mut reader = JsonReader { lines: reader.lines(), line: 0, first_seq: 0 };
         let text = reader.next_line().transpose()?.unwrap_or_default();
         let header: Header = reader.parse(&text, "header")?;
         match header.thermocline_transcript {
-            TRANSCRIPT_FORMAT => Ok((header, reader)),
+            TRANSCRIPT_FORMAT => {
+                reader.first_seq = header.first_seq;
+                Ok((header, reader))
+            }
             found => Err(TranscriptError::Version { found }),
         }
     }
@@ -173,7 +208,7 @@ impl<R: BufRead> Iterator for JsonReader<R> {
     type Item = Result<Entry, TranscriptError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let expected = self.line - 1;
+        let expected = self.first_seq + self.line - 1;
         let text = match self.next_line()? {
             Ok(text) => text,
             Err(error) => return Some(Err(error)),
@@ -195,7 +230,14 @@ mod tests {
     fn header() -> Header {
         let scheduler =
             SchedulerConfig { gpu_classes: classes(), images: Vec::new(), eviction: PolicyChoice::named("lru") };
-        Header { thermocline_transcript: TRANSCRIPT_FORMAT, name: "test".to_owned(), seed: Some(7), scheduler }
+        Header {
+            thermocline_transcript: TRANSCRIPT_FORMAT,
+            name: "test".to_owned(),
+            seed: Some(7),
+            scheduler,
+            snapshot: None,
+            first_seq: 0,
+        }
     }
 
     fn script() -> Script {

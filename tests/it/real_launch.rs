@@ -84,6 +84,8 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
+        // A gateway that knows nothing ends whatever is left.
+        self.restart(&[]);
         self.launcher.adopt(HOST, &[]);
         let _ = fs::remove_dir_all(&self.folder);
     }

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 use super::Core;
 use super::api::BillView;
 use super::views::snake;
@@ -27,10 +29,13 @@ struct Pull {
     took_ms: Option<u64>,
 }
 
-/// The folds.
+/// The folds. What a restart would not know any more is not part of a snapshot: pulls are asked for again.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Live {
     books: Follower<(Ledger, Metrics)>,
+    #[serde(skip)]
     pulls: BTreeMap<(HostId, ImageId), Pull>,
+    #[serde(skip)]
     exits: BTreeMap<(EndpointId, &'static str), u64>,
     ignored_results: u64,
     store_recoveries: u64,
@@ -48,16 +53,6 @@ impl Live {
             ignored_results: 0,
             store_recoveries: 0,
         }
-    }
-
-    /// What a snapshot keeps of the figures.
-    pub fn save(&self) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    /// Goes on from what a snapshot kept.
-    pub fn load(&mut self, _: serde_json::Value) -> Result<(), serde_json::Error> {
-        Ok(())
     }
 
     pub fn event(&mut self, now: Time, event: &Event) {
@@ -270,7 +265,8 @@ impl Core {
 }
 
 fn lengths(text: &mut Text, figures: &[(&str, Option<&EndpointMetrics>)]) {
-    let families: [(&str, &str, fn(&EndpointMetrics) -> &Histogram); 4] = [
+    type Lengths = fn(&EndpointMetrics) -> &Histogram;
+    let families: [(&str, &str, Lengths); 4] = [
         ("job_delay_seconds", "Time from submission to the first hand-over.", |of| &of.lengths.wait),
         ("job_execution_seconds", "Time of the last attempt.", |of| &of.lengths.service),
         ("job_response_seconds", "Time from submission to the outcome.", |of| &of.lengths.response),

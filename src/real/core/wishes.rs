@@ -9,7 +9,7 @@ use super::tables::{Ended, TICKET_BIT};
 use super::{Core, Submitted};
 use crate::policy::Phase;
 use crate::scheduler::{Command, Event, JobOutcome, ReleaseStatus, StopMode};
-use crate::units::{JobId, WorkerId};
+use crate::units::{HostId, JobId, WorkerId};
 
 impl Core {
     /// Notes what is to be done for a command once the batch is durable.
@@ -59,7 +59,7 @@ impl Core {
         let frozen_as = self.tables.worker(worker).and_then(|entry| entry.frozen_as);
         let name = ids::worker_name(worker, epoch);
         let spec = LaunchSpec {
-            env: self.worker_env(&id, &name),
+            env: self.worker_env(&id, &name, host),
             name,
             endpoint: id,
             host,
@@ -78,8 +78,8 @@ impl Core {
     }
 
     /// The environment that the worker SDK reads (SDK 1.12).
-    pub(super) fn worker_env(&self, endpoint: &str, name: &str) -> Vec<(String, String)> {
-        let base = &self.outside.worker_base_url;
+    fn worker_env(&self, endpoint: &str, name: &str, host: HostId) -> Vec<(String, String)> {
+        let base = self.outside.worker_base_urls.get(host.index()).map_or("", String::as_str);
         let token = self.tokens.token(&format!("worker:{endpoint}:{name}"));
         [
             ("RUNPOD_WEBHOOK_GET_JOB", format!("{base}/v2/{endpoint}/job-take/$ID?gpu=worker")),

@@ -162,7 +162,8 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin>(
     address: IpAddr,
 ) {
     let mut stage = gateway.stage.clone();
-    let head = gateway.config.limits.head;
+    // hyper takes no less than 8 KiB.
+    let head = gateway.config.limits.head.max(8 << 10);
     let service = service_fn(|request: Request<Incoming>| {
         watch.begin();
         let (gateway, router, watch) = (Arc::clone(&gateway), router.clone(), Arc::clone(&watch));

@@ -3,7 +3,6 @@
 //! The SDK never backs off by itself: 204, 4xx, 5xx and a refused connection make it ask again at once, only 429 makes it wait
 //! (5 s). So polls are held, refusals of polls come late, and a gateway that goes down answers 429.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -203,7 +202,7 @@ pub async fn ping(
     Ok(json_response("{}"))
 }
 
-fn shortened(text: &Cow<'_, str>) -> String {
+fn shortened(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(256).collect()
 }
 

@@ -4,6 +4,7 @@
 //! It decides nothing: which worker runs where and when is the scheduler's. Reports may come late or twice; they carry the
 //! worker's name, which stands for one launch only.
 
+pub mod docker;
 pub mod external;
 pub mod logs;
 pub mod process;
@@ -36,6 +37,20 @@ pub struct LaunchSpec {
     pub env: Vec<(String, String)>,
     /// The name of the earlier launch whose frozen state is to be thawed; a full start if that is gone.
     pub resume: Option<String>,
+}
+
+/// Every port of a worker that the gateway may reach: those asked for in their order, then that of its OpenAI API.
+pub fn ports_of(run: &RunConfig) -> Vec<u16> {
+    let mut ports = run.ports.clone();
+    ports.extend(run.openai_port);
+    let mut seen = Vec::new();
+    ports.retain(|port| {
+        !seen.contains(port) && {
+            seen.push(*port);
+            true
+        }
+    });
+    ports
 }
 
 /// What came of a wish, or what happened without one.

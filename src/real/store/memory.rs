@@ -100,6 +100,7 @@ impl State {
     /// Refuses what must never be, before anything of the batch is applied.
     fn check(&self, batch: &[Write]) -> Result<(), String> {
         let mut last_event = self.last_event;
+        let mut folded = self.snapshot.as_ref().map(|snapshot| snapshot.0);
         let mut fresh = BTreeSet::new();
         for write in batch {
             match write {
@@ -109,7 +110,12 @@ impl State {
                     }
                     last_event = Some(*seq);
                 }
-                Write::Snapshot { seq, .. } => last_event = last_event.max(Some(*seq)),
+                Write::Snapshot { seq, .. } => {
+                    if let Some(folded) = folded.filter(|folded| folded > seq) {
+                        return Err(format!("a snapshot of event {seq} was to replace one of event {folded}"));
+                    }
+                    (folded, last_event) = (Some(*seq), last_event.max(Some(*seq)));
+                }
                 Write::JobAdded { row, .. } => {
                     let used = self.ids.contains_key(&row.id) || self.tombstones.contains_key(&row.id);
                     if used || !fresh.insert(&row.id) {

@@ -1,6 +1,4 @@
 //! The saved form of a follower: live rows only, jobs as arrays.
-//!
-//! Amounts of money and sums of squares take 128 bits: write it as JSON text, not as a `serde_json::Value`.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -33,7 +33,7 @@ use std::thread;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::logs::Logs;
-use super::{Known, LaunchSpec, Launcher, LogLine, Report, Reporter};
+use super::{Known, LaunchSpec, Launcher, LogLine, Report, Reporter, ports_of};
 use crate::real::ids::is_id;
 use crate::scheduler::{ExitCause, StopMode};
 use crate::units::{HostId, ImageId};
@@ -161,7 +161,7 @@ impl Shared {
             return Err("a worker of this name is already here".to_owned());
         }
         let gpus = state.free_gpus(spec.host, spec.gpus)?;
-        let ports = state.free_ports(&spec.run.ports).map_err(|error| format!("no free port: {error}"))?;
+        let ports = state.free_ports(&ports_of(&spec.run)).map_err(|error| format!("no free port: {error}"))?;
         let launch =
             Launch { host: spec.host, gpus: gpus.clone(), ports: ports.clone(), wish: None, wake: Arc::clone(&signal) };
         state.launches.insert(spec.name.clone(), launch);

@@ -56,7 +56,8 @@ fn environment(
 ) -> Result<Vec<(String, String)>, String> {
     let path = |name: &str| folder.join(name).display().to_string();
     let mut all: Vec<(String, String)> = [
-        ("PATH", SEARCH_PATH.to_owned()),
+        // The gateway's own, so that `python3` is the one of the environment it was started in.
+        ("PATH", std::env::var("PATH").unwrap_or_else(|_| SEARCH_PATH.to_owned())),
         ("LANG", "C.UTF-8".to_owned()),
         ("TMPDIR", path("tmp")),
         // Lines reach the log when they are written, not when 8 KiB have come together.

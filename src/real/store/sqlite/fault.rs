@@ -29,7 +29,10 @@ impl Faults {
     /// What came of `doing` something with the file.
     pub fn map(&self, doing: &str, error: &rusqlite::Error) -> StoreError {
         let text = format!("{}: {doing}: {error}", self.0.display());
-        let Some(code) = error.sqlite_error_code() else { return StoreError::Fatal(text) };
+        let Some(code) = error.sqlite_error_code() else {
+            // No error of SQLite's own: what it read is not of the kind that was written, or not there.
+            return self.corrupt("", format!("{doing}: {error}"));
+        };
         match code {
             ErrorCode::DiskFull => StoreError::Full(text),
             // The shared index of the log could not grow: no space, and nothing of the batch was written.
@@ -41,6 +44,10 @@ impl Faults {
                 StoreError::ReadOnly(format!("{text}; another program holds a lock on the file, end it"))
             }
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => self.corrupt("", format!("{doing}: {error}")),
+            // The statements are fixed: it is the tables that are others.
+            ErrorCode::Unknown if error.to_string().starts_with("no such") => {
+                self.corrupt("", format!("{doing}: {error}"))
+            }
             _ => StoreError::Fatal(text),
         }
     }

@@ -4,9 +4,15 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use super::super::StoreError;
 use super::beside;
+
+/// How long a lock is waited for. A child process that is just being started holds it too, until its program is loaded; so does
+/// a gateway that is just ending.
+const PATIENCE: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(10);
 
 /// Held as long as the store is open; the operating system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -20,25 +26,33 @@ impl Lock {
         let lock = beside(path, ".lock");
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&lock);
         let mut file = opened.map_err(|e| io_error(&lock, "opening it", &e))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // For the message alone: the lock is what counts.
-                let _ = (&file).take(32).read_to_string(&mut holder);
-                let holder = holder.trim();
-                let who = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
-                let path = path.display();
-                return Err(StoreError::Fatal(format!(
-                    "{path} is in use by another gateway{who}: stop that one, or give this one a data folder of its own"
-                )));
+        let mut patience = PATIENCE;
+        while let Err(refused) = file.try_lock() {
+            match refused {
+                TryLockError::WouldBlock if !patience.is_zero() => {
+                    std::thread::sleep(POLL);
+                    patience = patience.saturating_sub(POLL);
+                }
+                TryLockError::WouldBlock => return Err(in_use(path, &file)),
+                TryLockError::Error(e) => return Err(io_error(&lock, "locking it", &e)),
             }
-            Err(TryLockError::Error(e)) => return Err(io_error(&lock, "locking it", &e)),
         }
         // A file that says who holds the lock helps people only; on a full disk it stays as it is.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Lock { _file: file })
     }
+}
+
+fn in_use(path: &Path, lock: &File) -> StoreError {
+    let mut holder = String::new();
+    // For the message alone: the lock is what counts.
+    let _ = lock.take(32).read_to_string(&mut holder);
+    let holder = holder.trim();
+    let who = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
+    let path = path.display();
+    StoreError::Fatal(format!(
+        "{path} is in use by another gateway{who}: stop that one, or give this one a data folder of its own"
+    ))
 }
 
 /// Makes the folder of the store's file.

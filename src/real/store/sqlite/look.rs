@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::super::StoreError;
 use super::BUSY_TIMEOUT;
 use super::fault::Faults;
-use super::seal::open;
+use super::seal::{Tag, open};
 
 /// The value named `key` of the store in the file `path`; `None` if it has none (yet).
 ///
@@ -25,8 +25,8 @@ pub fn named_value(path: &Path, key: &str) -> Result<Option<Bytes>, StoreError> 
         connection.prepare(sql)?.query_row([key], |row| row.get::<_, Vec<u8>>(0)).optional()
     };
     let found = read().map_err(|e| faults.map("reading it", &e))?;
-    let damaged = || faults.corrupt(&format!("the value named {key}"), "its checksum does not fit".to_owned());
-    found.map(|body| open(body).ok_or_else(damaged)).transpose()
+    let opened = found.map(|body| open(Tag::text(key), body)).transpose();
+    opened.map_err(|what| faults.corrupt(&format!("the value named {key}"), what))
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use super::super::{Delivery, JobRow, KeyRow, StoreError, StoreReader};
 use super::BUSY_TIMEOUT;
 use super::fault::Faults;
 use super::recovery::unsigned;
-use super::seal::{open, open_json};
-use super::writes::{Part, int};
+use super::seal::{Tag, open, open_json};
+use super::writes::{Part, int, payload_tag};
 
 /// Connections kept open while nobody reads. More are opened, and closed again, when more calls come at once.
 const KEPT: usize = 8;
@@ -72,30 +72,24 @@ impl Readers {
         self.with(|connection| connection.prepare(sql)?.query_map(values, columns)?.collect())
     }
 
-    fn payload(&self, id: &str, part: Part) -> Result<Option<Bytes>, StoreError> {
-        let sql = "SELECT payloads.body FROM jobs JOIN payloads ON part = job * 4 + ?2 WHERE id = ?1";
-        let found = self.one(sql, params![id, part as i64], |row| row.get(0))?;
-        found.map(|body| self.open(id, body)).transpose()
-    }
-
-    fn open(&self, id: &str, body: Vec<u8>) -> Result<Bytes, StoreError> {
-        open(body).ok_or_else(|| self.damaged(id, "the checksum of a payload does not fit".to_owned()))
+    fn open(&self, id: &str, tag: Tag, body: Vec<u8>) -> Result<Bytes, StoreError> {
+        open(tag, body).map_err(|what| self.damaged(id, &format!("a payload: {what}")))
     }
 
     fn job_row(&self, (id, body, ended): (String, Vec<u8>, Option<Vec<u8>>)) -> Result<JobRow, StoreError> {
-        let parsed = open_json::<JobRow>(&body).and_then(|row| {
-            let end = ended.as_deref().map(open_json).transpose()?;
+        let parsed = open_json::<JobRow>(Tag::text(&id), &body).and_then(|row| {
+            let end = ended.map(|end| open_json(Tag::text(&id), &end)).transpose()?;
             Ok(JobRow { end, ..row })
         });
-        parsed.map_err(|what| self.damaged(&id, what))
+        parsed.map_err(|what| self.damaged(&id, &what))
     }
 
-    fn delivery(&self, body: &[u8]) -> Result<Delivery, StoreError> {
-        open_json(body).map_err(|what| self.faults.corrupt("table deliveries", what))
+    fn delivery(&self, (id, body): &(String, Vec<u8>)) -> Result<Delivery, StoreError> {
+        open_json(Tag::text(id), body).map_err(|what| self.faults.corrupt("table deliveries", what))
     }
 
-    fn damaged(&self, id: &str, what: String) -> StoreError {
-        self.faults.corrupt(&format!("job {id}"), what)
+    fn damaged(&self, id: &str, what: &str) -> StoreError {
+        self.faults.corrupt(&format!("job {id}"), what.to_owned())
     }
 }
 
@@ -110,16 +104,19 @@ impl StoreReader for Readers {
     }
 
     fn input(&self, id: &str) -> Result<Option<(Bytes, Option<Bytes>)>, StoreError> {
-        let sql = "SELECT payloads.body, (SELECT body FROM payloads WHERE part = job * 4 + ?3)
-            FROM jobs JOIN payloads ON part = job * 4 + ?2 WHERE id = ?1";
+        let sql = "SELECT part, payloads.body FROM jobs JOIN payloads ON part BETWEEN job * 4 + ?2 AND job * 4 + ?3
+            WHERE id = ?1 ORDER BY part";
         let values = params![id, Part::Input as i64, Part::S3 as i64];
-        let found = self.one(sql, values, |row| Ok((row.get(0)?, row.get::<_, Option<Vec<u8>>>(1)?)))?;
-        let Some((input, s3)) = found else { return Ok(None) };
-        Ok(Some((self.open(id, input)?, s3.map(|s3| self.open(id, s3)).transpose()?)))
+        let rows: Vec<(i64, Vec<u8>)> = self.many(sql, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut parts = rows.into_iter().map(|(part, body)| self.open(id, payload_tag(part), body));
+        let Some(input) = parts.next().transpose()? else { return Ok(None) };
+        Ok(Some((input, parts.next().transpose()?)))
     }
 
     fn output(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
-        self.payload(id, Part::Output)
+        let sql = "SELECT part, payloads.body FROM jobs JOIN payloads ON part = job * 4 + ?2 WHERE id = ?1";
+        let found = self.one(sql, params![id, Part::Output as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        found.map(|(part, body)| self.open(id, payload_tag(part), body)).transpose()
     }
 
     fn chunks(&self, id: &str) -> Result<(u64, Vec<Bytes>), StoreError> {
@@ -132,7 +129,7 @@ impl StoreReader for Readers {
         let rows = self.many(sql, params![id], columns)?;
         let first = rows.first().map_or(0, |(next, number, _)| number.unwrap_or(*next));
         let bodies = rows.into_iter().filter_map(|(_, _, body)| body);
-        Ok((first, bodies.map(|body| self.open(id, body)).collect::<Result<_, _>>()?))
+        Ok((first, bodies.map(|body| self.open(id, Tag::text(id), body)).collect::<Result<_, _>>()?))
     }
 
     fn tombstone(&self, id: &str) -> Result<Option<String>, StoreError> {
@@ -168,26 +165,26 @@ impl StoreReader for Readers {
     }
 
     fn due(&self, now_ms: u64, limit: u32) -> Result<(Vec<Delivery>, Option<u64>), StoreError> {
-        let sql = "SELECT due_ms, body FROM deliveries WHERE due_ms IS NOT NULL
+        let sql = "SELECT due_ms, id, deliveries.body FROM deliveries JOIN jobs USING (job) WHERE due_ms IS NOT NULL
             ORDER BY due_ms, job, generation LIMIT ?1";
-        let columns = |row: &Row<'_>| Ok((unsigned(row.get(0)?), row.get::<_, Vec<u8>>(1)?));
+        let columns = |row: &Row<'_>| Ok((unsigned(row.get(0)?), (row.get(1)?, row.get(2)?)));
         let rows = self.many(sql, params![i64::from(limit) + 1], columns)?;
         let now = rows.iter().take(limit as usize).take_while(|(due, _)| *due <= now_ms).count();
         let next = rows.get(now).map(|(due, _)| *due);
-        Ok((rows[..now].iter().map(|(_, body)| self.delivery(body)).collect::<Result<_, _>>()?, next))
+        Ok((rows[..now].iter().map(|(_, delivery)| self.delivery(delivery)).collect::<Result<_, _>>()?, next))
     }
 
     fn deliveries(&self, job: &str) -> Result<Vec<Delivery>, StoreError> {
-        let sql = "SELECT deliveries.body FROM jobs JOIN deliveries USING (job) WHERE id = ?1 ORDER BY generation";
-        let rows: Vec<Vec<u8>> = self.many(sql, params![job], |row| row.get(0))?;
-        rows.iter().map(|body| self.delivery(body)).collect()
+        let sql = "SELECT id, deliveries.body FROM jobs JOIN deliveries USING (job) WHERE id = ?1 ORDER BY generation";
+        let rows = self.many(sql, params![job], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.iter().map(|delivery| self.delivery(delivery)).collect()
     }
 
     fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
         let rows: Vec<(String, Vec<u8>)> =
             self.many("SELECT id, body FROM keys ORDER BY id", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let parsed = |(id, body): (String, Vec<u8>)| {
-            open_json(&body).map_err(|what| self.faults.corrupt(&format!("API key {id}"), what))
+            open_json(Tag::text(&id), &body).map_err(|what| self.faults.corrupt(&format!("API key {id}"), what))
         };
         rows.into_iter().map(parsed).collect()
     }

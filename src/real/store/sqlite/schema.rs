@@ -4,6 +4,8 @@ use rusqlite::Connection;
 
 use super::super::StoreError;
 use super::fault::Faults;
+use super::seal::{Tag, seal_json};
+use super::writes::Marks;
 
 /// Raised with every change of the tables or of what is in the bodies.
 const VERSION: i32 = 1;
@@ -12,10 +14,10 @@ const VERSION: i32 = 1;
 const APPLICATION: i32 = 0x5443_4c4e;
 
 /// `job` numbers the job within the file; its payloads hang on that number, so that a retry, which changes `client_ref`, moves
-/// nothing else. `payloads.part` is `job * 4` + 0 input, 1 `s3Config`, 2 output. `deliveries.due_ms` is null unless pending.
-/// `marks` says what must be there.
+/// nothing else. `payloads.part` is `job * 4` + 0 input, 1 `s3Config`, 2 output. `deliveries.due_ms` is null unless pending,
+/// `endpoints.gone` unless deleted. `marks` says what must be there.
 const TABLES: &str = "
-CREATE TABLE events (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE events (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE snapshot (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, at INTEGER NOT NULL,
     body BLOB NOT NULL) STRICT;
 CREATE TABLE jobs (job INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, client_ref INTEGER NOT NULL, endpoint TEXT NOT NULL,
@@ -31,13 +33,11 @@ CREATE TABLE deliveries (job INTEGER NOT NULL, generation INTEGER NOT NULL, due_
     PRIMARY KEY (job, generation)) STRICT, WITHOUT ROWID;
 CREATE INDEX deliveries_due ON deliveries (due_ms, job, generation) WHERE due_ms IS NOT NULL;
 CREATE TABLE tombstones (id TEXT PRIMARY KEY, reason TEXT NOT NULL, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE endpoints (number INTEGER NOT NULL, version INTEGER NOT NULL, gone INTEGER NOT NULL, body BLOB NOT NULL,
+CREATE TABLE endpoints (number INTEGER NOT NULL, version INTEGER NOT NULL, gone BLOB, body BLOB NOT NULL,
     PRIMARY KEY (number, version)) STRICT, WITHOUT ROWID;
 CREATE TABLE keys (id TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE meta (key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE marks (one INTEGER PRIMARY KEY CHECK (one = 1), last_client_ref INTEGER NOT NULL, alive INTEGER NOT NULL,
-    last_event INTEGER) STRICT;
-INSERT INTO marks VALUES (1, 0, 0, NULL);
+CREATE TABLE marks (one INTEGER PRIMARY KEY CHECK (one = 1), body BLOB NOT NULL) STRICT;
 ";
 
 /// Makes the tables in an empty file; refuses a file that is something else.
@@ -60,12 +60,12 @@ pub fn ensure(connection: &Connection, faults: &Faults) -> Result<(), StoreError
 }
 
 fn create(connection: &Connection, faults: &Faults) -> Result<(), StoreError> {
-    let all = format!(
-        "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
-    );
-    connection.execute_batch(&all).map_err(|e| {
-        // The error that counts is the first one; without an open transaction there is nothing to undo.
-        let _ = connection.execute_batch("ROLLBACK");
-        faults.map("making its tables", &e)
-    })
+    let none = seal_json(Tag::MARKS, &Marks::default()).map_err(|what| faults.refuse(&what))?;
+    let all = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};");
+    let made = connection.unchecked_transaction().and_then(|transaction| {
+        transaction.execute_batch(&all)?;
+        transaction.execute("INSERT INTO marks (one, body) VALUES (1, ?1)", [none])?;
+        transaction.commit()
+    });
+    made.map_err(|e| faults.map("making its tables", &e))
 }

@@ -1,15 +1,15 @@
 //! One batch: each change as one or a few statements, each statement prepared once a batch.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::{Delivery, DeliveryState, JobEnd, JobRow, StoreError, Write};
 use super::fault::Faults;
-use super::seal::{open_json, seal, seal_json};
+use super::seal::{Tag, open_json, seal, seal_json};
 use crate::real::clock::unix_us;
 
 /// What must be in the file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     /// Highest number of a job ever used.
     pub last_client_ref: u64,
@@ -17,6 +17,8 @@ pub struct Marks {
     pub alive: u64,
     /// Last event on record or folded.
     pub last_event: Option<u64>,
+    /// Last event in the snapshot.
+    pub folded: Option<u64>,
 }
 
 /// The statements, in the order of [`SQL`].
@@ -48,7 +50,7 @@ enum Sql {
 }
 
 const SQL: [&str; 23] = [
-    "INSERT INTO events (seq, at, body) VALUES (?1, ?2, ?3)",
+    "INSERT INTO events (seq, body) VALUES (?1, ?2)",
     "INSERT OR REPLACE INTO snapshot (one, seq, at, body) VALUES (1, ?1, ?2, ?3)",
     "DELETE FROM events WHERE seq <= ?1",
     "DELETE FROM tombstones WHERE until_ms < ?1",
@@ -68,11 +70,11 @@ const SQL: [&str; 23] = [
     "INSERT OR REPLACE INTO deliveries (job, generation, due_ms, body) SELECT job, ?2, ?3, ?4 FROM jobs WHERE id = ?1",
     "DELETE FROM deliveries WHERE job = ?1",
     "INSERT OR REPLACE INTO tombstones (id, reason, until_ms) VALUES (?1, ?2, ?3)",
-    "INSERT OR REPLACE INTO endpoints (number, version, gone, body) VALUES (?1, ?2, 0, ?3)",
-    "UPDATE endpoints SET gone = 1 WHERE number = ?1",
+    "INSERT OR REPLACE INTO endpoints (number, version, gone, body) VALUES (?1, ?2, NULL, ?3)",
+    "UPDATE endpoints SET gone = ?2 WHERE number = ?1",
     "INSERT OR REPLACE INTO keys (id, body) VALUES (?1, ?2)",
     "INSERT OR REPLACE INTO meta (key, body) VALUES (?1, ?2)",
-    "UPDATE marks SET last_client_ref = ?1, alive = ?2, last_event = ?3 WHERE one = 1",
+    "INSERT OR REPLACE INTO marks (one, body) VALUES (1, ?1)",
 ];
 
 /// Which payload of a job.
@@ -98,6 +100,21 @@ pub fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Of an event.
+pub fn event_tag(seq: i64) -> Tag {
+    Tag::numbers([seq, 0])
+}
+
+/// Of a payload.
+pub fn payload_tag(part: i64) -> Tag {
+    Tag::numbers([part, 1])
+}
+
+/// Of the note that an endpoint is deleted.
+pub fn gone_tag(number: u32) -> Tag {
+    Tag::numbers([number.into(), -1])
+}
+
 /// Writes one batch inside an open transaction.
 pub struct Writer<'c> {
     connection: &'c Connection,
@@ -114,9 +131,9 @@ impl<'c> Writer<'c> {
 
     /// The marks after the batch, written down if they are others than `before`.
     pub fn finish(mut self, before: &Marks) -> Result<Marks, StoreError> {
-        let Marks { last_client_ref, alive, last_event } = self.marks;
         if self.marks != *before {
-            self.run(Sql::SetMarks, params![int(last_client_ref), int(alive), last_event.map(int)])?;
+            let body = self.sealed(Tag::MARKS, &self.marks)?;
+            self.run(Sql::SetMarks, params![body])?;
         }
         Ok(self.marks)
     }
@@ -124,7 +141,7 @@ impl<'c> Writer<'c> {
     /// Applies one change.
     pub fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
         match write {
-            Write::Event { seq, at, event } => self.event(*seq, int(at.0), &self.sealed(event)?),
+            Write::Event { seq, at, event } => self.event(*seq, &self.sealed(event_tag(int(*seq)), &(at, event))?),
             Write::Snapshot { seq, at, state } => self.snapshot(*seq, int(at.0), state),
             Write::JobAdded { row, input, s3, idempotency_key } => {
                 self.add_job(row, input, s3.as_deref(), idempotency_key.as_deref())
@@ -135,7 +152,7 @@ impl<'c> Writer<'c> {
             Write::JobEnded { id, end, output } => self.end_job(id, end, output.as_deref()),
             Write::JobDropped { id, reason, until_ms } => self.drop_job(id, reason, *until_ms),
             Write::ChunkAdded { id, number, value } => {
-                self.run(Sql::AddChunk, params![id, int(*number), seal(value)]).map(drop)
+                self.run(Sql::AddChunk, params![id, int(*number), seal(Tag::text(id), value)]).map(drop)
             }
             Write::ChunksTaken { id, next } => {
                 if let Some(job) = self.get(Sql::TakeChunks, params![id, int(*next)], |row| row.get::<_, i64>(0))? {
@@ -144,29 +161,36 @@ impl<'c> Writer<'c> {
                 Ok(())
             }
             Write::EndpointSet { number, version, at_ms, config, from_file } => {
-                let body = self.sealed(&(at_ms, from_file, config))?;
+                let body =
+                    self.sealed(Tag::numbers([(*number).into(), (*version).into()]), &(at_ms, from_file, config))?;
                 self.run(Sql::SetEndpoint, params![number, version, body]).map(drop)
             }
-            Write::EndpointGone { number } => self.run(Sql::EndpointGone, params![number]).map(drop),
+            Write::EndpointGone { number } => {
+                self.run(Sql::EndpointGone, params![number, seal(gone_tag(*number), &[])]).map(drop)
+            }
             Write::Delivery(delivery) => self.delivery(delivery),
             Write::Key(row) => {
-                let body = self.sealed(row)?;
+                let body = self.sealed(Tag::text(&row.id), row)?;
                 self.run(Sql::SetKey, params![row.id, body]).map(drop)
             }
-            Write::Meta { key, value } => self.run(Sql::SetMeta, params![key, seal(value)]).map(drop),
+            Write::Meta { key, value } => self.run(Sql::SetMeta, params![key, seal(Tag::text(key), value)]).map(drop),
         }
     }
 
-    fn event(&mut self, seq: u64, at: i64, body: &[u8]) -> Result<(), StoreError> {
+    fn event(&mut self, seq: u64, body: &[u8]) -> Result<(), StoreError> {
         if let Some(last) = self.marks.last_event.filter(|last| last.checked_add(1) != Some(seq)) {
             return Err(self.faults.refuse(&format!("event {seq} was to follow event {last}")));
         }
         self.marks.last_event = Some(seq);
-        self.run(Sql::Event, params![int(seq), at, body]).map(drop)
+        self.run(Sql::Event, params![int(seq), body]).map(drop)
     }
 
     fn snapshot(&mut self, seq: u64, at: i64, state: &[u8]) -> Result<(), StoreError> {
-        self.run(Sql::Snapshot, params![int(seq), at, seal(state)])?;
+        if let Some(folded) = self.marks.folded.filter(|folded| *folded > seq) {
+            return Err(self.faults.refuse(&format!("a snapshot of event {seq} was to replace one of event {folded}")));
+        }
+        self.marks.folded = Some(seq);
+        self.run(Sql::Snapshot, params![int(seq), at, seal(Tag::numbers([int(seq), at]), state)])?;
         self.run(Sql::DropEvents, params![int(seq)])?;
         self.run(Sql::DropTombstones, params![int(unix_us() / 1_000)])?;
         self.marks.last_event = self.marks.last_event.max(Some(seq));
@@ -175,9 +199,9 @@ impl<'c> Writer<'c> {
 
     fn add_job(&mut self, row: &JobRow, input: &[u8], s3: Option<&[u8]>, key: Option<&str>) -> Result<(), StoreError> {
         let open = JobRow { end: None, ..row.clone() };
-        let ended = row.end.as_ref().map(|end| self.sealed(end)).transpose()?;
+        let ended = row.end.as_ref().map(|end| self.sealed(Tag::text(&row.id), end)).transpose()?;
         let expires = row.end.as_ref().map(|end| int(end.expires_ms));
-        let body = self.sealed(&open)?;
+        let body = self.sealed(Tag::text(&row.id), &open)?;
         let values = params![row.id, int(row.client_ref), row.endpoint, key, expires, body, ended];
         let Some(job) = self.get(Sql::AddJob, values, |row| row.get::<_, i64>(0))? else {
             return Err(self.faults.refuse(&format!("a second job with the id {}", row.id)));
@@ -193,9 +217,10 @@ impl<'c> Writer<'c> {
         let Some((job, body, alive)) = self.get(Sql::FindJob, params![id], columns)? else {
             return missing(id, "retry");
         };
-        let mut row: JobRow = open_json(&body).map_err(|what| self.faults.corrupt(&format!("job {id}"), what))?;
+        let mut row: JobRow =
+            open_json(Tag::text(id), &body).map_err(|what| self.faults.corrupt(&format!("job {id}"), what))?;
         (row.client_ref, row.generation, row.submitted_ms) = (client_ref, generation, submitted_ms);
-        let body = self.sealed(&row)?;
+        let body = self.sealed(Tag::text(id), &row)?;
         self.run(Sql::RetryJob, params![job, int(client_ref), body])?;
         self.run(Sql::DropOutput, params![job])?;
         self.run(Sql::DropChunks, params![job, i64::MAX])?;
@@ -205,7 +230,7 @@ impl<'c> Writer<'c> {
     }
 
     fn end_job(&mut self, id: &str, end: &JobEnd, output: Option<&[u8]>) -> Result<(), StoreError> {
-        let body = self.sealed(end)?;
+        let body = self.sealed(Tag::text(id), end)?;
         let ended = self.get(Sql::EndJob, params![id, int(end.expires_ms), body], |row| row.get::<_, i64>(0))?;
         let Some(job) = ended else { return missing(id, "first end") };
         self.marks.alive = self.marks.alive.saturating_sub(1);
@@ -224,7 +249,7 @@ impl<'c> Writer<'c> {
 
     fn delivery(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
         let due = (delivery.state == DeliveryState::Pending).then(|| int(delivery.due_ms));
-        let body = self.sealed(delivery)?;
+        let body = self.sealed(Tag::text(&delivery.job), delivery)?;
         match self.run(Sql::SetDelivery, params![delivery.job, delivery.generation, due, body])? {
             0 => missing(&delivery.job, "delivery"),
             _ => Ok(()),
@@ -232,11 +257,11 @@ impl<'c> Writer<'c> {
     }
 
     fn payload(&mut self, part: i64, body: &[u8]) -> Result<(), StoreError> {
-        self.run(Sql::SetPayload, params![part, seal(body)]).map(drop)
+        self.run(Sql::SetPayload, params![part, seal(payload_tag(part), body)]).map(drop)
     }
 
-    fn sealed<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, StoreError> {
-        seal_json(value).map_err(|what| self.faults.refuse(&format!("a record cannot be written: {what}")))
+    fn sealed<T: Serialize>(&self, tag: Tag, value: &T) -> Result<Vec<u8>, StoreError> {
+        seal_json(tag, value).map_err(|what| self.faults.refuse(&format!("a record cannot be written: {what}")))
     }
 
     /// Runs a statement; the number of rows it changed.
