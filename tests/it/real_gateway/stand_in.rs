@@ -253,20 +253,20 @@ impl World {
     #[allow(clippy::too_many_lines, reason = "one arm per request")]
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Submit(submission, answer) => drop(answer.send(Ok(self.submit(*submission)))),
+            Request::Submit(submission, answer) => reply(answer, Ok(self.submit(*submission))),
             Request::Live { endpoint, id, answer } => {
                 let view = self.view(&id).filter(|view| view.endpoint == endpoint && !view.status.is_final());
-                drop(answer.send(view));
+                reply(answer, view);
             }
             Request::Wait { id, answer } => match self.jobs.get_mut(&id).filter(|job| !job.status.is_final()) {
                 Some(job) => job.waiters.push(answer),
-                None => drop(answer.send(())),
+                None => reply(answer, ()),
             },
             Request::WaitChunk { id, answer } => match self.jobs.get_mut(&id) {
                 Some(job) if !job.status.is_final() && job.taken >= job.chunks.len() as u64 => {
                     job.chunk_waiters.push(answer);
                 }
-                _ => drop(answer.send(())),
+                _ => reply(answer, ()),
             },
             Request::ChunksTaken { id, next } if !self.forgets_cursors => {
                 self.jobs.get_mut(&id).expect("a job that exists").taken = next;
@@ -277,7 +277,7 @@ impl World {
                     self.cancelled.push(id.clone());
                     self.end(&id, JobStatus::Cancelled, None, None);
                 }
-                drop(answer.send(there));
+                reply(answer, there);
             }
             Request::Retry { id, answer, .. } => {
                 let job = self.jobs.get_mut(&id).expect("a job that exists");
@@ -286,18 +286,18 @@ impl World {
                     (job.status, job.output, job.error, job.taken) = (JobStatus::InQueue, None, None, 0);
                     job.chunks.clear();
                 }
-                drop(answer.send(if failed { Ok(()) } else { Err(Refusal::WrongState) }));
+                reply(answer, if failed { Ok(()) } else { Err(Refusal::WrongState) });
             }
             Request::Purge { answer, .. } => {
                 let waiting: Vec<String> =
                     self.order.iter().filter(|id| self.jobs[*id].status == JobStatus::InQueue).cloned().collect();
                 waiting.iter().for_each(|id| self.end(id, JobStatus::Cancelled, None, None));
-                drop(answer.send(Ok(waiting.len() as u64)));
+                reply(answer, Ok(waiting.len() as u64));
             }
             Request::Health { endpoint, answer } => {
-                drop(answer.send(self.endpoint_there(&endpoint).map(|()| Health::default())));
+                reply(answer, self.endpoint_there(&endpoint).map(|()| Health::default()));
             }
-            Request::Take { answer, .. } if self.keep_off => drop(answer.send(Ok(Taken::KeepOff))),
+            Request::Take { answer, .. } if self.keep_off => reply(answer, Ok(Taken::KeepOff)),
             Request::Take { worker, slots, ticket, answer, .. } => {
                 self.takes_seen += 1;
                 self.takes.push_back((ticket, worker, slots, answer));
@@ -308,49 +308,49 @@ impl World {
                 self.takes.retain(|take| take.0 != ticket);
             }
             Request::Done { endpoint, worker, id, done, answer } => {
-                drop(answer.send(self.done(&endpoint, &worker, &id, done)));
+                reply(answer, self.done(&endpoint, &worker, &id, done));
             }
             Request::Chunk { endpoint, id, value, answer, .. } => {
                 let there = self.job_there(&endpoint, &id);
                 if there.is_ok() {
                     let job = self.jobs.get_mut(&id).expect("it is there");
                     job.chunks.push(value);
-                    job.chunk_waiters.drain(..).for_each(|waiter| drop(waiter.send(())));
+                    job.chunk_waiters.drain(..).for_each(|waiter| reply(waiter, ()));
                 }
-                drop(answer.send(there));
+                reply(answer, there);
             }
             Request::Ping { worker, ping, answer, .. } => {
                 self.pings.push((worker, ping));
-                drop(answer.send(Ok(())));
+                reply(answer, Ok(()));
             }
             Request::Stops { answer, .. } if self.stop_ids.is_empty() => self.stops.push_back(answer),
-            Request::Stops { answer, .. } => drop(answer.send(Ok(std::mem::take(&mut self.stop_ids)))),
+            Request::Stops { answer, .. } => reply(answer, Ok(std::mem::take(&mut self.stop_ids))),
             Request::Acquire { ticket, answer, .. } => match &self.place {
-                Some(place) => drop(answer.send(Ok(Place { ticket, ..place.clone() }))),
+                Some(place) => reply(answer, Ok(Place { ticket, ..place.clone() })),
                 None => self.acquiring.push(answer),
             },
             Request::Release { ticket, ok, .. } => self.released.push((ticket, ok)),
-            Request::Endpoints(answer) => drop(answer.send(self.endpoints.clone())),
+            Request::Endpoints(answer) => reply(answer, self.endpoints.clone()),
             Request::Create { config, answer } => {
                 if self.endpoint_there(&config.id).is_ok() {
-                    return drop(answer.send(Err((Refusal::Invalid, "it exists".to_owned()))));
+                    return reply(answer, Err((Refusal::Invalid, "it exists".to_owned())));
                 }
                 let view = EndpointView { config: *config, ..endpoint("", EndpointKind::Queue) };
                 self.endpoints.push(view.clone());
-                drop(answer.send(Ok(view)));
+                reply(answer, Ok(view));
             }
             Request::Update { config, answer } => {
                 let view = self.endpoints.iter_mut().find(|view| view.config.id == config.id).expect("it exists");
                 view.config = *config;
-                drop(answer.send(Ok(view.clone())));
+                reply(answer, Ok(view.clone()));
             }
             Request::Delete { endpoint, answer } => {
                 let there = self.endpoint_there(&endpoint);
                 self.endpoints.retain(|view| view.config.id != endpoint);
-                drop(answer.send(there));
+                reply(answer, there);
             }
             Request::Workers { endpoint, answer } => {
-                drop(answer.send(self.endpoint_there(&endpoint).map(|()| Vec::new())));
+                reply(answer, self.endpoint_there(&endpoint).map(|()| Vec::new()));
             }
             Request::Releases { endpoint, answer } => {
                 let view = self.endpoints.iter().find(|view| view.config.id == endpoint);
@@ -361,14 +361,14 @@ impl World {
                     workers: 0,
                     config: view.config.clone(),
                 };
-                drop(answer.send(view.map(|view| vec![release(view)]).ok_or(Refusal::UnknownEndpoint)));
+                reply(answer, view.map(|view| vec![release(view)]).ok_or(Refusal::UnknownEndpoint));
             }
             Request::Bills { answer, .. } => {
                 let bill = BillView { endpoint: "q".to_owned(), documented_usd: 0.5, ..BillView::default() };
-                drop(answer.send(vec![bill]));
+                reply(answer, vec![bill]);
             }
-            Request::Logs { answer, .. } => drop(answer.send(Ok(self.logs.clone()))),
-            Request::Metrics(answer) => drop(answer.send("up 1\n# EOF\n".to_owned())),
+            Request::Logs { answer, .. } => reply(answer, Ok(self.logs.clone())),
+            Request::Metrics(answer) => reply(answer, "up 1\n# EOF\n".to_owned()),
             _ => {}
         }
     }
@@ -460,4 +460,9 @@ impl StoreReader for Reader {
     fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
         Ok(Vec::new())
     }
+}
+
+/// Answers; whoever asked may have gone.
+fn reply<T>(answer: Answer<T>, value: T) {
+    let _ = answer.send(value);
 }
