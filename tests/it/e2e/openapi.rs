@@ -5,13 +5,13 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::harness::App;
+use super::harness::{App, eventually};
 use super::python;
 
 #[test]
 fn schemathesis_finds_nothing() {
     let Some(app) = App::new() else { return };
-    let server = app.endpoint("e", "probe.py", &[], &[]).start("openapi");
+    let server = app.endpoint("e", "probe.py", &[], &[]).serve("auth: \"off\"").start("openapi");
     let id = server.submit("e", json!({}));
     server.until_status("e", &id, "COMPLETED");
     let output = python::run(
@@ -23,7 +23,7 @@ fn schemathesis_finds_nothing() {
             .current_dir(&server.folder),
     );
     assert!(output.contains("No issues found") || output.contains("passed"), "{output}");
-    // Still in one piece after all that.
+    // Still in one piece after all that (keys were made and revoked, too: nobody is asked for one here).
     server.complete("e", json!({}));
 }
 
@@ -37,4 +37,23 @@ fn every_operation_of_the_sdk_is_in_the_document() {
     for operation in ["run", "runsync", "status/{", "stream/{", "cancel/{", "retry/{", "purge-queue", "health"] {
         assert!(paths.iter().any(|path| path.contains(&format!("}}/{operation}"))), "no {operation} in {paths:?}");
     }
+}
+
+#[test]
+fn a_first_key_closes_the_door_and_opens_it() {
+    let Some(app) = App::new() else { return };
+    let server = app.endpoint("e", "probe.py", &[], &[]).start("keys");
+    let made = server.post("/management/v2/keys", &json!({ "label": "first" }));
+    assert_eq!(made.status, 201, "{}", made.text());
+    let key = made.json()["key"].as_str().expect("the key itself").to_owned();
+    let refused = eventually("a request without a key to be refused", || {
+        server.try_get("/v2/e/health").filter(|reply| reply.status == 401)
+    });
+    assert!(refused.json()["error"].is_string(), "{}", refused.text());
+    for shown in [key.clone(), format!("Bearer {key}")] {
+        let reply = server.try_get_with("/v2/e/health", &[("Authorization", &shown)]);
+        assert_eq!(reply.map(|reply| reply.status), Some(200));
+    }
+    let everything = server.log() + &std::fs::read_to_string(server.path("app.yaml")).unwrap_or_default();
+    assert!(!everything.contains(&key), "a key was logged");
 }
