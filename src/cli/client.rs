@@ -22,10 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(330);
 #[derive(Clone, Debug, Default, Args)]
 pub struct ClientArgs {
     /// Where the gateway is [environment: THERMOCLINE_URL] [default: http://127.0.0.1:8080]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", global = true)]
     pub url: Option<String>,
     /// API key [environment: THERMOCLINE_API_KEY, which others on this machine cannot see]
-    #[arg(long, value_name = "KEY", hide_default_value = true)]
+    #[arg(long, value_name = "KEY", hide_default_value = true, global = true)]
     pub key: Option<String>,
 }
 

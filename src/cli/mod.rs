@@ -9,12 +9,14 @@
     reason = "the command line is where arguments, environment and the wall clock (for progress) come in"
 )]
 
+mod calibrate;
 mod client;
 mod completions;
 mod config;
 mod doctor;
 mod endpoints;
 mod explain;
+mod init;
 mod jobs;
 mod keys;
 mod logging;
@@ -26,6 +28,7 @@ mod progress;
 mod run;
 mod schema;
 mod serve;
+mod top;
 mod trace;
 mod validate;
 mod worker;
@@ -154,6 +157,8 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Look at a trace of requests, or import a public one
     Trace(trace::TraceArgs),
+    /// Write an application file to begin with
+    Init(init::InitArgs),
     /// Serve the endpoints of an application file for real
     Serve(serve::ServeArgs),
     /// Look for what this machine lacks to serve
@@ -168,6 +173,10 @@ enum Verb {
     Logs(logs::LogsArgs),
     /// List, show and delete the endpoints of a running gateway; their releases and bills
     Endpoints(endpoints::EndpointsArgs),
+    /// Watch a running gateway
+    Top(top::TopArgs),
+    /// Measure how a live gateway's workers start and its jobs run, for rehearsals
+    Calibrate(calibrate::CalibrateArgs),
     /// Make, list and revoke API keys
     Keys(keys::KeysArgs),
     /// Print the completion script of a shell
@@ -186,6 +195,7 @@ impl Verb {
             Verb::Policy(args) => policy::run(args),
             Verb::Explain(args) => explain::run(args),
             Verb::Trace(args) => trace::run(args),
+            Verb::Init(args) => init::run(args),
             Verb::Serve(args) => serve::run(args),
             Verb::Doctor(args) => doctor::run(args),
             Verb::Worker(args) => worker::run(args),
@@ -193,6 +203,8 @@ impl Verb {
             Verb::Workers(args) => workers::run(args),
             Verb::Logs(args) => logs::run(args),
             Verb::Endpoints(args) => endpoints::run(args),
+            Verb::Top(args) => top::run(args),
+            Verb::Calibrate(args) => calibrate::run(args),
             Verb::Keys(args) => keys::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),

@@ -138,7 +138,9 @@ struct Text(String);
 
 impl Text {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP thermocline_{name} {help}\n# TYPE thermocline_{name} {kind}");
+        // OpenMetrics: the ending of a counter's values is no part of its family's name.
+        let family = name.strip_suffix("_total").unwrap_or(name);
+        let _ = writeln!(self.0, "# HELP thermocline_{family} {help}\n# TYPE thermocline_{family} {kind}");
     }
 
     fn value(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
@@ -223,11 +225,11 @@ impl Core {
                 text.value(name, &[("endpoint", id)], count as f64);
             }
         }
-        text.family("jobs", "gauge", "Jobs without an outcome by state.");
+        text.family("jobs_open", "gauge", "Jobs without an outcome by state.");
         for (number, id) in endpoints {
             let counts = self.scheduler.job_counts(*number).unwrap_or_default();
-            text.value("jobs", &[("endpoint", id), ("state", "in_queue")], f64::from(counts.in_queue));
-            text.value("jobs", &[("endpoint", id), ("state", "in_progress")], f64::from(counts.in_progress));
+            text.value("jobs_open", &[("endpoint", id), ("state", "in_queue")], f64::from(counts.in_queue));
+            text.value("jobs_open", &[("endpoint", id), ("state", "in_progress")], f64::from(counts.in_progress));
         }
     }
 

@@ -74,6 +74,9 @@ pub fn paths() -> Map<String, Value> {
         None,
     );
     bill["parameters"] = json!([query_parameter("serverlessId", &schema("Name"), "One endpoint; all unless given.")]);
+    let key = json_body("A key; `key` is the key itself, shown this once.", &json!({ "type": "object" }));
+    let keys = json_body("All keys, without the keys themselves.", &json!({ "type": "object" }));
+    let revoked = json!({ "description": "The key is worthless within a second." });
     let metrics = json!({ "description": "Prometheus text.", "content": { "application/openmetrics-text": { "schema": { "type": "string" } } } });
     let mut metrics = operation("metrics", "Numbers of platform and gateway.", "200", &metrics, None);
     for status in ["401", "403", "429", "500", "503"] {
@@ -99,6 +102,12 @@ pub fn paths() -> Map<String, Value> {
         }), &["id"]),
         (format!("{manage}/serverless/{{id}}/workers/{{worker}}/logs")): with_parameters(json!({ "get": log_operation }), &["id", "worker"]),
         (format!("{manage}/billing/serverless")): { "get": bill },
+        (format!("{manage}/keys")): {
+            "get": operation("listKeys", "All API keys, revoked ones included.", "200", &keys, None),
+            "post": operation("createKey", "A new API key, shown this once.", "201", &key, Some("NewKey")),
+        },
+        (format!("{manage}/keys/{{id}}")): with_parameters(
+            json!({ "delete": operation("revokeKey", "Make a key worthless.", "204", &revoked, None) }), &["id"]),
         "/healthz": open("healthz", "Whether the gateway answers.",
             &json_body("It does.", &json!({ "type": "object", "properties": { "status": { "const": "ok" } } }))),
         "/openapi.json": open("openapi", "This document.", &json_body("This document.", &json!({ "type": "object" }))),
@@ -172,6 +181,10 @@ pub fn schemas() -> Map<String, Value> {
                 "errors": { "type": "array", "items": { "type": "object", "properties": { "path": text, "detail": text } } },
             },
         },
+        "NewKey": { "type": "object", "additionalProperties": false, "properties": {
+            "label": { "type": "string", "maxLength": 100, "pattern": "^[ -~]*$" },
+            "endpoints": { "type": "array", "items": schema("Name"), "description": "All, and this API, unless given." },
+        } },
         "NewEndpoint": { "type": "object", "required": ["image"], "additionalProperties": false, "properties": new },
         "EndpointChange": { "type": "object", "additionalProperties": false, "properties": settings() },
         "Endpoint": {

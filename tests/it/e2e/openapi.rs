@@ -4,27 +4,38 @@
 use std::process::Command;
 
 use serde_json::json;
+use thermocline::real::keys;
+use thermocline::real::store::sqlite::SqliteStore;
+use thermocline::real::store::{Store, Write};
 
-use super::harness::App;
+use super::harness::{App, eventually};
 use super::python;
 
 #[test]
 fn schemathesis_finds_nothing() {
     let Some(app) = App::new() else { return };
-    let server = app.endpoint("e", "probe.py", &[], &[]).start("openapi");
-    let id = server.submit("e", json!({}));
-    server.until_status("e", &id, "COMPLETED");
+    let mut server = app.endpoint("e", "probe.py", &[], &[]).serve("auth: required").start("openapi");
+    // A key is made while nobody else has hold of the store.
+    assert_eq!(server.terminate(), Some(0));
+    let (key, row) = keys::create("fuzzer", Vec::new());
+    let mut store = SqliteStore::open(&server.path("data/store.sqlite")).expect("nobody else has it open");
+    store.load().expect("it can be read");
+    store.commit(&[Write::Key(Box::new(row))]).expect("it can be written");
+    drop(store);
+    server.resume();
     let output = python::run(
         Command::new(server.venv.join("bin/schemathesis"))
             .arg("run")
             .arg(format!("{}/openapi.json", server.url()))
-            .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1", "--workers", "2"])
+            .args(["--header", &format!("Authorization: Bearer {key}")])
+            .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1", "--workers", "2"])
             .args(["--request-timeout", "30", "--suppress-health-check", "all"])
             .current_dir(&server.folder),
     );
-    assert!(output.contains("No issues found") || output.contains("passed"), "{output}");
+    assert!(output.contains("No issues found"), "{output}");
     // Still in one piece after all that.
-    server.complete("e", json!({}));
+    assert_eq!(server.try_get("/healthz").map(|reply| reply.status), Some(200));
+    assert_eq!(server.terminate(), Some(0), "{}", server.log());
 }
 
 #[test]
@@ -37,4 +48,23 @@ fn every_operation_of_the_sdk_is_in_the_document() {
     for operation in ["run", "runsync", "status/{", "stream/{", "cancel/{", "retry/{", "purge-queue", "health"] {
         assert!(paths.iter().any(|path| path.contains(&format!("}}/{operation}"))), "no {operation} in {paths:?}");
     }
+}
+
+#[test]
+fn a_first_key_closes_the_door_and_opens_it() {
+    let Some(app) = App::new() else { return };
+    let server = app.endpoint("e", "probe.py", &[], &[]).start("keys");
+    let made = server.post("/management/v2/keys", &json!({ "label": "first" }));
+    assert_eq!(made.status, 201, "{}", made.text());
+    let key = made.json()["key"].as_str().expect("the key itself").to_owned();
+    let refused = eventually("a request without a key to be refused", || {
+        server.try_get("/v2/e/health").filter(|reply| reply.status == 401)
+    });
+    assert!(refused.json()["error"].is_string(), "{}", refused.text());
+    for shown in [key.clone(), format!("Bearer {key}")] {
+        let reply = server.try_get_with("/v2/e/health", &[("Authorization", &shown)]);
+        assert_eq!(reply.map(|reply| reply.status), Some(200));
+    }
+    let everything = server.log() + &std::fs::read_to_string(server.path("app.yaml")).unwrap_or_default();
+    assert!(!everything.contains(&key), "a key was logged");
 }
