@@ -16,6 +16,8 @@ use crate::real::clock::unix_us;
 pub const FILE_BYTES: u64 = 5_000_000;
 /// Launches whose logs are kept: 128 × 10 MB at most.
 pub const KEPT: usize = 128;
+/// What is read of a file where only its end matters.
+const END_BYTES: u64 = 65_536;
 /// Longest line; the rest goes on in the next one.
 pub const LINE_BYTES: usize = 8_192;
 
@@ -50,7 +52,7 @@ impl Logs {
     pub fn tail(&self, worker: &str, lines: usize) -> Vec<LogLine> {
         let mut kept = VecDeque::new();
         for path in [self.old(worker), self.path(worker)] {
-            for line in read(&path).lines().filter_map(parse) {
+            for line in read(&path, FILE_BYTES).lines().filter_map(parse) {
                 if kept.len() == lines {
                     kept.pop_front();
                 }
@@ -64,7 +66,8 @@ impl Logs {
 
     /// The worker's last words for a report: at most 5 lines and 1,000 characters.
     pub fn last_words(&self, worker: &str) -> String {
-        let lines = self.tail(worker, 30);
+        let text = read(&self.path(worker), END_BYTES);
+        let lines: Vec<LogLine> = text.lines().filter_map(parse).collect();
         let own: Vec<&str> = lines.iter().filter(|line| line.container).map(|line| line.text.as_str()).collect();
         let text = own[own.len().saturating_sub(5)..].join(" | ");
         let cut = text.chars().count().saturating_sub(1_000);
@@ -73,8 +76,10 @@ impl Logs {
 
     /// Wall time of the worker's last own line, in ms since 1970; 0 if it said nothing.
     pub fn last_output_ms(&self, worker: &str) -> u64 {
-        let last = self.tail(worker, usize::MAX).into_iter().rev().find(|line| line.container);
-        last.map_or(0, |line| line.unix_ms)
+        [self.path(worker), self.old(worker)]
+            .iter()
+            .find_map(|path| read(path, END_BYTES).lines().rev().filter_map(parse).find(|line| line.container))
+            .map_or(0, |line| line.unix_ms)
     }
 
     /// Drops the logs of all but the [`KEPT`] launches last written to, the living (`alive`) always kept.
@@ -133,13 +138,13 @@ pub fn unix_ms() -> u64 {
     unix_us() / 1_000
 }
 
-/// A file's text, its last [`FILE_BYTES`] at most (a line cut at the front does not parse and falls out).
-fn read(path: &Path) -> String {
+/// A file's text, its last `most` bytes (a line cut at the front does not parse and falls out).
+fn read(path: &Path, most: u64) -> String {
     let Ok(mut file) = File::open(path) else { return String::new() };
     let size = file.metadata().map_or(0, |meta| meta.len());
     let mut bytes = Vec::new();
-    let _ = file.seek(SeekFrom::Start(size.saturating_sub(FILE_BYTES)));
-    let _ = file.take(FILE_BYTES).read_to_end(&mut bytes);
+    let _ = file.seek(SeekFrom::Start(size.saturating_sub(most)));
+    let _ = file.take(most).read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
