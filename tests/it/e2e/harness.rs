@@ -223,6 +223,11 @@ impl Server {
         http::request(self.address, "GET", path, &[], b"").ok()
     }
 
+    /// A GET with further headers that may fail.
+    pub fn try_get_with(&self, path: &str, headers: &[(&str, &str)]) -> Option<Reply> {
+        http::request(self.address, "GET", path, headers, b"").ok()
+    }
+
     /// A request with a JSON body that may fail.
     pub fn try_send(&self, method: &str, path: &str, body: &Value) -> Option<Reply> {
         let headers = [("Content-Type", "application/json")];
