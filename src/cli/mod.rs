@@ -9,20 +9,30 @@
     reason = "the command line is where arguments, environment and the wall clock (for progress) come in"
 )]
 
+mod calibrate;
+mod client;
 mod completions;
 mod config;
+mod doctor;
+mod endpoints;
 mod explain;
+mod init;
+mod jobs;
+mod keys;
 mod logging;
+mod logs;
 mod man;
 pub mod output;
 mod policy;
 mod progress;
 mod run;
 mod schema;
-pub mod serve;
+mod serve;
+mod top;
 mod trace;
 mod validate;
 mod worker;
+mod workers;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -147,10 +157,28 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Look at a trace of requests, or import a public one
     Trace(trace::TraceArgs),
-    /// Be a worker that does next to nothing, or print what a worker started by hand needs
-    Worker(worker::WorkerArgs),
+    /// Write an application file to begin with
+    Init(init::InitArgs),
     /// Serve the endpoints of an application file for real
     Serve(serve::ServeArgs),
+    /// Look for what this machine lacks to serve
+    Doctor(doctor::DoctorArgs),
+    /// Be a worker that does next to nothing, or print what a worker started by hand needs
+    Worker(worker::WorkerArgs),
+    /// Submit, look at, cancel and retry jobs at a running gateway
+    Jobs(jobs::JobsArgs),
+    /// List the workers of a running gateway
+    Workers(workers::WorkersArgs),
+    /// Print the log of a worker of a running gateway
+    Logs(logs::LogsArgs),
+    /// List, show and delete the endpoints of a running gateway; their releases and bills
+    Endpoints(endpoints::EndpointsArgs),
+    /// Watch a running gateway
+    Top(top::TopArgs),
+    /// Measure how a live gateway's workers start and its jobs run, for rehearsals
+    Calibrate(calibrate::CalibrateArgs),
+    /// Make, list and revoke API keys
+    Keys(keys::KeysArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -167,8 +195,17 @@ impl Verb {
             Verb::Policy(args) => policy::run(args),
             Verb::Explain(args) => explain::run(args),
             Verb::Trace(args) => trace::run(args),
-            Verb::Worker(args) => worker::run(args),
+            Verb::Init(args) => init::run(args),
             Verb::Serve(args) => serve::run(args),
+            Verb::Doctor(args) => doctor::run(args),
+            Verb::Worker(args) => worker::run(args),
+            Verb::Jobs(args) => jobs::run(args),
+            Verb::Workers(args) => workers::run(args),
+            Verb::Logs(args) => logs::run(args),
+            Verb::Endpoints(args) => endpoints::run(args),
+            Verb::Top(args) => top::run(args),
+            Verb::Calibrate(args) => calibrate::run(args),
+            Verb::Keys(args) => keys::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }

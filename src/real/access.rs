@@ -3,6 +3,7 @@
 //! The keys are read again at most once a second, so a key made or revoked while the gateway runs holds within a second and a
 //! request costs no disk access.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,14 +19,13 @@ const FRESH: Duration = Duration::from_secs(1);
 pub struct KeyRing {
     reader: Arc<dyn StoreReader>,
     mode: AuthMode,
-    loopback: bool,
     known: Mutex<Option<(Instant, Arc<Keys>)>>,
 }
 
 impl KeyRing {
-    /// Of a gateway that listens on a loopback address (or not).
-    pub fn new(reader: Arc<dyn StoreReader>, mode: AuthMode, loopback: bool) -> KeyRing {
-        KeyRing { reader, mode, loopback, known: Mutex::new(None) }
+    /// Of a gateway that asks for keys as `mode` says.
+    pub fn new(reader: Arc<dyn StoreReader>, mode: AuthMode) -> KeyRing {
+        KeyRing { reader, mode, known: Mutex::new(None) }
     }
 
     fn keys(&self) -> Arc<Keys> {
@@ -49,11 +49,12 @@ impl KeyRing {
 }
 
 impl Authorize for KeyRing {
-    fn check(&self, key: Option<&str>, need: Need<'_>) -> Verdict {
+    fn check(&self, key: Option<&str>, need: Need<'_>, peer: Option<IpAddr>) -> Verdict {
         let open = match self.mode {
             AuthMode::Off => true,
             AuthMode::Required => false,
-            AuthMode::Auto => self.loopback && self.keys().is_empty(),
+            // Only for this machine itself: its containers, too, come from elsewhere.
+            AuthMode::Auto => peer.is_some_and(|peer| peer.to_canonical().is_loopback()) && self.keys().is_empty(),
         };
         if open {
             return Verdict::Allowed;
@@ -80,25 +81,27 @@ mod tests {
     #[test]
     fn keys_open_what_they_are_for_and_nothing_else() {
         let mut store = MemoryStore::new();
-        let ring = |store: &MemoryStore, mode, loopback| KeyRing::new(store.reader(), mode, loopback);
+        let ring = |store: &MemoryStore, mode| KeyRing::new(store.reader(), mode);
         let endpoint = Need::Endpoint("a");
-        assert_eq!(ring(&store, AuthMode::Auto, true).check(None, Need::Management), Verdict::Allowed);
-        assert_eq!(ring(&store, AuthMode::Auto, false).check(None, endpoint), Verdict::Unknown);
-        assert_eq!(ring(&store, AuthMode::Required, true).check(None, endpoint), Verdict::Unknown);
+        let here = Some(IpAddr::from([127, 0, 0, 1]));
+        let elsewhere = Some(IpAddr::from([172, 17, 0, 2]));
+        assert_eq!(ring(&store, AuthMode::Auto).check(None, Need::Management, here), Verdict::Allowed);
+        assert_eq!(ring(&store, AuthMode::Auto).check(None, endpoint, elsewhere), Verdict::Unknown);
+        assert_eq!(ring(&store, AuthMode::Required).check(None, endpoint, here), Verdict::Unknown);
         let (all, first) = keys::create("all", Vec::new());
         let (one, second) = keys::create("one", vec!["a".to_owned()]);
         let rows = [first, second.clone(), keys::revoke(&second)];
         let batch: Vec<Write> = rows[..2].iter().map(|row| Write::Key(Box::new(row.clone()))).collect();
         store.commit(&batch).expect("memory takes everything");
-        let with_keys = ring(&store, AuthMode::Auto, true);
-        assert_eq!(with_keys.check(None, endpoint), Verdict::Unknown, "a key exists: everybody needs one");
-        assert_eq!(with_keys.check(Some(&all), Need::Management), Verdict::Allowed);
-        assert_eq!(with_keys.check(Some(&one), endpoint), Verdict::Allowed);
-        assert_eq!(with_keys.check(Some(&one), Need::Endpoint("b")), Verdict::Forbidden);
-        assert_eq!(with_keys.check(Some(&one), Need::Management), Verdict::Forbidden);
-        assert_eq!(with_keys.check(Some("tc_wrong"), endpoint), Verdict::Unknown);
+        let with_keys = ring(&store, AuthMode::Auto);
+        assert_eq!(with_keys.check(None, endpoint, here), Verdict::Unknown, "a key exists: everybody needs one");
+        assert_eq!(with_keys.check(Some(&all), Need::Management, elsewhere), Verdict::Allowed);
+        assert_eq!(with_keys.check(Some(&one), endpoint, here), Verdict::Allowed);
+        assert_eq!(with_keys.check(Some(&one), Need::Endpoint("b"), here), Verdict::Forbidden);
+        assert_eq!(with_keys.check(Some(&one), Need::Management, here), Verdict::Forbidden);
+        assert_eq!(with_keys.check(Some("tc_wrong"), endpoint, here), Verdict::Unknown);
         store.commit(&[Write::Key(Box::new(rows[2].clone()))]).expect("memory takes everything");
-        assert_eq!(ring(&store, AuthMode::Auto, true).check(Some(&one), endpoint), Verdict::Unknown, "revoked");
-        assert_eq!(ring(&store, AuthMode::Off, false).check(None, Need::Management), Verdict::Allowed);
+        assert_eq!(ring(&store, AuthMode::Auto).check(Some(&one), endpoint, here), Verdict::Unknown, "revoked");
+        assert_eq!(ring(&store, AuthMode::Off).check(None, Need::Management, elsewhere), Verdict::Allowed);
     }
 }

@@ -20,6 +20,7 @@ pub mod access;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod doctor;
 pub mod gateway;
 pub mod ids;
 pub mod keys;

@@ -162,7 +162,7 @@ async fn serve(
         result
     });
     let thread = thread.map_err(|error| ServeError::Config(format!("no thread: {error}")))?;
-    let gateway_config = gateway_config(&settings, &handle, address)?;
+    let gateway_config = gateway_config(&settings, &handle)?;
     let outbox = deliver(handle.clone(), &settings, bell)?;
     ready(address);
     let until = until_told(handle.clone(), options.reload, end, options.keep_workers);
@@ -263,13 +263,9 @@ fn launchers(hosts: &[HostConfig], folder: &Path, reporter: &Reporter) -> Result
         .collect()
 }
 
-fn gateway_config(
-    config: &ServeConfig,
-    handle: &Handle,
-    address: SocketAddr,
-) -> Result<gateway::GatewayConfig, ServeError> {
+fn gateway_config(config: &ServeConfig, handle: &Handle) -> Result<gateway::GatewayConfig, ServeError> {
     let mut settings = gateway::GatewayConfig {
-        auth: Arc::new(KeyRing::new(Arc::clone(handle.reader()), config.auth, address.ip().is_loopback())),
+        auth: Arc::new(KeyRing::new(Arc::clone(handle.reader()), config.auth)),
         gpu_classes: config.scheduler.gpu_classes.iter().map(|class| class.name.clone()).collect(),
         ..gateway::GatewayConfig::default()
     };

@@ -233,7 +233,7 @@ impl Sender {
         let body = tokio::task::spawn_blocking(move || body(&*reader, &body_of, &asked)).await;
         let tried = match body.unwrap_or_else(|error| Body::NotNow(error.to_string())) {
             Body::There(body) => self.poster.post(&delivery.url, body, secret.as_deref()).await,
-            Body::Gone(why) => Tried::Refused(why),
+            Body::Gone(why) => Tried::Pointless(why),
             Body::NotNow(why) => Tried::Failed(why),
         };
         let after = after(delivery, tried, &self.config, unix_us() / 1_000);
@@ -270,6 +270,7 @@ fn after(delivery: Delivery, tried: Tried, config: &Config, now_ms: u64) -> Deli
         Tried::Answered(status) => (status.to_string(), DeliveryState::Pending),
         Tried::Failed(why) => (why, DeliveryState::Pending),
         Tried::Refused(why) => (format!("refused: {why}"), DeliveryState::Failed),
+        Tried::Pointless(why) => (format!("given up: {why}"), DeliveryState::Failed),
     };
     let state = if state == DeliveryState::Pending && tries >= config.tries { DeliveryState::Failed } else { state };
     let retry_ms = u64::try_from(config.retry_after.as_millis()).unwrap_or(u64::MAX);

@@ -105,6 +105,16 @@ impl SchedulerState {
         self.now
     }
 
+    /// Settings of every endpoint, by number, deleted ones included.
+    pub fn endpoint_specs(&self) -> impl Iterator<Item = &EndpointSpec> {
+        self.endpoints.iter().map(|endpoint| &endpoint.spec)
+    }
+
+    /// Every host, by number, lost ones included.
+    pub fn host_specs(&self) -> impl Iterator<Item = &HostSpec> {
+        self.hosts.iter().map(|host| &host.spec)
+    }
+
     /// What the scheduler knew beside hosts and endpoints: images and GPU classes, those made known later included.
     pub fn config(&self) -> &SchedulerConfig {
         &self.config

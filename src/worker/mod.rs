@@ -32,7 +32,7 @@ mod wire;
 
 pub use handler::{Cancel, Context, Failed, Handler, Job, Outcome};
 pub use service::Worker;
-pub use settings::{Settings, WorkerError};
+pub use settings::{Settings, WorkerError, encoded};
 
 #[cfg(test)]
 mod tests;

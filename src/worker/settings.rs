@@ -144,7 +144,7 @@ fn with_query(url: &str, query: &str) -> String {
 }
 
 /// Percent-encoded, so that an id can neither leave its place in a path nor end a query.
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     let mut url = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -3,11 +3,15 @@
 mod books;
 mod checker;
 mod cli;
+mod e2e;
 mod golden;
 mod live_traces;
 mod properties;
+mod real_docker;
+mod real_gateway;
 mod real_launch;
 mod real_store;
+mod real_webhook;
 mod scenario;
 mod support;
 mod theory;

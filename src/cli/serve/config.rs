@@ -85,7 +85,6 @@ pub fn endpoint_configs(serving: &Serving, notes: &mut Vec<String>) -> Result<Ve
                 "endpoints.{name}: no `run.command`: served by the built-in echo worker, which answers with its input"
             ));
         }
-        config.spec.container_digest = digest(&config.run);
         configs.push(config);
     }
     Ok(configs)
@@ -143,12 +142,6 @@ fn run_config(run: &Run, base: &Path) -> RunConfig {
         stop_grace_s: run.stop_grace_s.get(),
         openai_port: run.openai_port.map(|port| port.0),
     }
-}
-
-/// What containers are made from beside their image: another digest means a new release.
-fn digest(run: &RunConfig) -> u64 {
-    let text = serde_json::to_string(run).unwrap_or_default();
-    xxhash_rust::xxh3::xxh3_64(text.as_bytes())
 }
 
 /// The worker that is built into this program.
@@ -266,7 +259,6 @@ serve:
         assert_eq!((a.feeds.as_slice(), a.run.volumes[0].target.as_str()), (&["b".to_owned()][..], "/v"));
         assert_eq!(b.run.command, ["python", "-u", "b.py"]);
         assert!(b.input_schema.is_some() && b.spec.pick_up == crate::scheduler::PickUp::Pull);
-        assert_ne!(a.spec.container_digest, b.spec.container_digest);
         assert_eq!(notes, Vec::<String>::new());
     }
 

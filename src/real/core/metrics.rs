@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 use super::Core;
 use super::api::BillView;
 use super::views::snake;
@@ -27,10 +29,13 @@ struct Pull {
     took_ms: Option<u64>,
 }
 
-/// The folds.
+/// The folds. What a restart would not know any more is not part of a snapshot: pulls are asked for again.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Live {
     books: Follower<(Ledger, Metrics)>,
+    #[serde(skip)]
     pulls: BTreeMap<(HostId, ImageId), Pull>,
+    #[serde(skip)]
     exits: BTreeMap<(EndpointId, &'static str), u64>,
     ignored_results: u64,
     store_recoveries: u64,
@@ -48,16 +53,6 @@ impl Live {
             ignored_results: 0,
             store_recoveries: 0,
         }
-    }
-
-    /// What a snapshot keeps of the figures.
-    pub fn save(&self) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    /// Goes on from what a snapshot kept.
-    pub fn load(&mut self, _: serde_json::Value) -> Result<(), serde_json::Error> {
-        Ok(())
     }
 
     pub fn event(&mut self, now: Time, event: &Event) {
@@ -143,7 +138,9 @@ struct Text(String);
 
 impl Text {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP thermocline_{name} {help}\n# TYPE thermocline_{name} {kind}");
+        // OpenMetrics: the ending of a counter's values is no part of its family's name.
+        let family = name.strip_suffix("_total").unwrap_or(name);
+        let _ = writeln!(self.0, "# HELP thermocline_{family} {help}\n# TYPE thermocline_{family} {kind}");
     }
 
     fn value(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
@@ -228,11 +225,11 @@ impl Core {
                 text.value(name, &[("endpoint", id)], count as f64);
             }
         }
-        text.family("jobs", "gauge", "Jobs without an outcome by state.");
+        text.family("jobs_open", "gauge", "Jobs without an outcome by state.");
         for (number, id) in endpoints {
             let counts = self.scheduler.job_counts(*number).unwrap_or_default();
-            text.value("jobs", &[("endpoint", id), ("state", "in_queue")], f64::from(counts.in_queue));
-            text.value("jobs", &[("endpoint", id), ("state", "in_progress")], f64::from(counts.in_progress));
+            text.value("jobs_open", &[("endpoint", id), ("state", "in_queue")], f64::from(counts.in_queue));
+            text.value("jobs_open", &[("endpoint", id), ("state", "in_progress")], f64::from(counts.in_progress));
         }
     }
 

@@ -33,7 +33,8 @@ use super::config::ServeConfig;
 use super::ids::TokenKey;
 use super::launcher::{Launcher, Report};
 use super::store::{Store, StoreError, StoreReader, Write};
-use crate::scheduler::{Event, Scheduler};
+use super::transcript::LiveTranscript;
+use crate::scheduler::{Event, Recorder, Scheduler};
 use crate::units::Time;
 use api::{JobNotice, Refusal};
 use desk::Desk;
@@ -104,6 +105,7 @@ pub struct Core {
     /// Answers of load-balancing requests that wait for a worker, by ticket.
     acquiring: BTreeMap<u64, Answer<Result<api::Place, Refusal>>>,
     housekeeping: Housekeeping,
+    transcript: Option<LiveTranscript>,
     shutting_down: bool,
     /// Answered when no job is with a worker.
     draining: Vec<Answer<()>>,
@@ -173,15 +175,18 @@ impl Core {
         let now = self.now;
         self.tables.event(now, &event);
         self.live.event(now, &event);
+        self.transcript.event(now, &event);
         self.scheduler.handle(now, &event);
         self.seq += 1;
         self.batch.push(Write::Event { seq: self.seq, at: now, event: Box::new(event) });
         while let Some(command) = self.scheduler.poll_command() {
             self.live.command(now, &command);
+            self.transcript.command(now, &command);
             let ended = self.tables.command(now, &command);
             self.wish(&command, ended);
         }
         self.live.settled(now, &self.scheduler);
+        self.transcript.settled(now, &self.scheduler);
     }
 
     fn next_deadline(&mut self) -> Option<Time> {

@@ -17,6 +17,7 @@ use super::super::config::{LauncherConfig, ServeConfig};
 use super::super::ids::{self, TokenKey};
 use super::super::launcher::Known;
 use super::super::store::{JobRow, Recovered, Store, StoreError, Write};
+use super::super::transcript::{Limits, LiveTranscript};
 use super::desk::{Desk, StopSignal};
 use super::endpoints::Definitions;
 use super::handle::{Handle, Request};
@@ -49,12 +50,12 @@ pub enum StartError {
 }
 
 /// Everything that is not in rows of the store.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct State {
     format: u32,
     tables: Tables,
     scheduler: SchedulerState,
-    live: serde_json::Value,
+    live: Live,
 }
 
 /// A core that is ready to run on a thread of its own, and its handle.
@@ -123,6 +124,7 @@ pub fn start(
         facts: std::collections::VecDeque::new(),
         acquiring: BTreeMap::new(),
         housekeeping: Housekeeping::default(),
+        transcript: None,
         shutting_down: false,
         draining: Vec::new(),
         shut_down: None,
@@ -130,12 +132,20 @@ pub fn start(
         store,
     };
     core.take_up(found)?;
+    core.open_transcript();
     core.agree_with_config()?;
     core.settle(&requests)?;
     Ok(Started { core, requests, handle })
 }
 
 impl Core {
+    /// A record of the run for people and for `replay`, beside a store that is kept.
+    fn open_transcript(&mut self) {
+        self.transcript = self.config.data_dir.as_ref().map(|folder| {
+            LiveTranscript::open(&folder.join("transcripts"), "serve", Limits::default(), self.now, &self.scheduler)
+        });
+    }
+
     /// The part of a snapshot that is the core's.
     pub(super) fn state(&self) -> Result<Vec<u8>, serde_json::Error> {
         #[derive(Serialize)]
@@ -143,13 +153,13 @@ impl Core {
             format: u32,
             tables: &'a Tables,
             scheduler: SchedulerState,
-            live: serde_json::Value,
+            live: &'a Live,
         }
         serde_json::to_vec(&StateRef {
             format: STATE_FORMAT,
             tables: &self.tables,
             scheduler: self.scheduler.snapshot(),
-            live: self.live.save(),
+            live: &self.live,
         })
     }
 
@@ -161,7 +171,7 @@ impl Core {
                 return Err(StartError::Record(format!("a snapshot of format {}", state.format)));
             }
             self.scheduler = Scheduler::restore(state.scheduler).map_err(|error| record(&error))?;
-            self.live.load(state.live).map_err(|error| record(&error))?;
+            self.live = state.live;
             self.tables = state.tables;
             self.tables.index();
             (self.seq, self.housekeeping.snapshot_seq) = (seq, seq);
@@ -173,11 +183,12 @@ impl Core {
             self.seq = seq;
         }
         self.definitions.images = self.scheduler.images().to_vec();
+        self.now = self.clock.now();
+        // At the first start too: a launcher waits to be told what should run before it touches anything.
+        self.take_up_workers();
         if first && self.seq == 0 {
             return Ok(());
         }
-        self.now = self.clock.now();
-        self.take_up_workers();
         self.take_up_jobs();
         tracing::info!(events = self.seq, jobs = self.tables.job_count(), "took up what the store holds");
         Ok(())

@@ -48,6 +48,9 @@ impl Core {
         }
         self.snapshot_now();
         let result = if self.batch.is_empty() { Ok(()) } else { self.store.commit(&self.batch) };
+        if let Some(transcript) = &mut self.transcript {
+            transcript.flush();
+        }
         for launcher in &self.outside.launchers {
             launcher.detach();
         }

@@ -32,8 +32,8 @@ pub enum Verdict {
 
 /// Checks API keys. Called for every request: must be quick and must take the same time for every wrong key.
 pub trait Authorize: Send + Sync {
-    /// Whether `key` (`None` = none was shown) is good for `need`.
-    fn check(&self, key: Option<&str>, need: Need<'_>) -> Verdict;
+    /// Whether `key` (`None` = none was shown), shown by `peer`, is good for `need`.
+    fn check(&self, key: Option<&str>, need: Need<'_>, peer: Option<IpAddr>) -> Verdict;
 }
 
 /// Nobody needs a key.
@@ -41,13 +41,13 @@ pub trait Authorize: Send + Sync {
 pub struct Open;
 
 impl Authorize for Open {
-    fn check(&self, _: Option<&str>, _: Need<'_>) -> Verdict {
+    fn check(&self, _: Option<&str>, _: Need<'_>, _: Option<IpAddr>) -> Verdict {
         Verdict::Allowed
     }
 }
 
 impl<F: Fn(Option<&str>, Need<'_>) -> Verdict + Send + Sync> Authorize for F {
-    fn check(&self, key: Option<&str>, need: Need<'_>) -> Verdict {
+    fn check(&self, key: Option<&str>, need: Need<'_>, _: Option<IpAddr>) -> Verdict {
         self(key, need)
     }
 }

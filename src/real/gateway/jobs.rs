@@ -41,7 +41,7 @@ const LIST: u64 = 20;
 impl Gateway {
     /// Refuses a key that is not good for `need`.
     pub fn authorize(&self, headers: &HeaderMap, peer: Option<IpAddr>, need: Need<'_>) -> Result<(), Problem> {
-        match self.config.auth.check(shown_key(headers), need) {
+        match self.config.auth.check(shown_key(headers), need, peer) {
             Verdict::Allowed => Ok(()),
             verdict => Err(self.failures.refuse(peer, verdict, self.config.limits.auth_failures_per_s)),
         }

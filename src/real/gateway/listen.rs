@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
@@ -75,10 +75,52 @@ impl Drop for Place {
     }
 }
 
+/// Requests whose answer is not complete.
+#[derive(Default)]
+pub(super) struct Flights {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+/// One of them; over when dropped.
+pub(super) struct Flight(Arc<Gateway>);
+
+impl Flight {
+    fn begin(gateway: &Arc<Gateway>) -> Flight {
+        gateway.flights.count.fetch_add(1, Ordering::Relaxed);
+        Flight(Arc::clone(gateway))
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if self.0.flights.count.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.flights.none.notify_waiters();
+        }
+    }
+}
+
+async fn zero(count: &AtomicUsize, none: &Notify) {
+    loop {
+        let notified = none.notified();
+        if count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        notified.await;
+    }
+}
+
+/// A worker whose poll was ended asks again at once. It should find us, and 429, rather than nobody: that it would ask 2,000 times a
+/// second.
+const LINGER: Duration = Duration::from_millis(250);
+/// For the last bytes of answers after the time for draining.
+const FLUSH: Duration = Duration::from_secs(1);
+
 /// Serves until `shutdown` completes, then lets the requests in flight end.
 ///
-/// From the signal on new jobs get 503, polls that are held end with 204 and later ones get 429; connections are still accepted, so
-/// that running workers can post their results. Returns when no connection is left, or after the time for draining.
+/// From the signal on new jobs get 503, polls that are held end with 204 and later ones get 429. Connections are still accepted and
+/// idle ones kept, so that workers can post their results: the SDK never repeats a post whose connection broke off. Each answer is
+/// the last on its connection. Returns when nothing is in flight any more, or after the time for draining.
 pub(super) async fn run(
     gateway: Arc<Gateway>,
     stage: watch::Sender<Stage>,
@@ -92,24 +134,25 @@ pub(super) async fn run(
         .map(|listener| tokio::spawn(accept(Arc::clone(&gateway), Arc::clone(&open), listener, router.clone())))
         .collect();
     shutdown.await;
-    tracing::info!(connections = open.count.load(Ordering::Relaxed), "draining");
+    let flights = &gateway.flights;
+    tracing::info!(requests = flights.count.load(Ordering::Relaxed), "draining");
     stage.send_replace(Stage::Draining);
-    let drained = async {
-        loop {
-            let none = open.none.notified();
-            if open.count.load(Ordering::Relaxed) == 0 {
-                break;
-            }
-            none.await;
+    let answered = async {
+        zero(&flights.count, &flights.none).await;
+        if gateway.polls_ended.load(Ordering::Relaxed) {
+            tokio::time::sleep(LINGER).await;
+            zero(&flights.count, &flights.none).await;
         }
     };
-    if tokio::time::timeout(gateway.config.times.drain, drained).await.is_err() {
-        tracing::warn!(connections = open.count.load(Ordering::Relaxed), "requests cut off: they took too long");
+    if tokio::time::timeout(gateway.config.times.drain, answered).await.is_err() {
+        tracing::warn!(requests = flights.count.load(Ordering::Relaxed), "requests cut off: they took too long");
     }
     for accepting in loops {
         accepting.abort();
     }
     stage.send_replace(Stage::Closing);
+    let _ = tokio::time::timeout(FLUSH, zero(&open.count, &open.none)).await;
+    stage.send_replace(Stage::Over);
 }
 
 async fn accept(gateway: Arc<Gateway>, open: Arc<Open>, listener: TcpListener, router: Router) {
@@ -162,21 +205,19 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin>(
     address: IpAddr,
 ) {
     let mut stage = gateway.stage.clone();
-    let head = gateway.config.limits.head;
+    // hyper takes no less than 8 KiB.
+    let head = gateway.config.limits.head.max(8 << 10);
     let service = service_fn(|request: Request<Incoming>| {
         watch.begin();
         let (gateway, router, watch) = (Arc::clone(&gateway), router.clone(), Arc::clone(&watch));
         async move {
+            let flight = Flight::begin(&gateway);
             let response = answer(gateway, router, request, address).await;
-            Ok::<_, Infallible>(response.map(|body| LastPart::new(body, watch)))
+            Ok::<_, Infallible>(response.map(|body| LastPart::new(body, watch, flight)))
         }
     });
     let served = http1::Builder::new().max_buf_size(head).serve_connection(TokioIo::new(socket), service);
     let mut served = std::pin::pin!(served);
-    let mut draining = *stage.borrow_and_update() != Stage::Serving;
-    if draining {
-        served.as_mut().graceful_shutdown();
-    }
     let mut nap = watch.look();
     while let Some(time) = nap {
         tokio::select! {
@@ -186,15 +227,11 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 return;
             }
-            changed = stage.changed() => {
-                if changed.is_err() || *stage.borrow_and_update() == Stage::Closing {
-                    return;
-                }
-                if !draining {
-                    draining = true;
-                    served.as_mut().graceful_shutdown();
-                }
-            }
+            changed = stage.changed() => match *stage.borrow_and_update() {
+                Stage::Closing if changed.is_ok() => served.as_mut().graceful_shutdown(),
+                Stage::Serving | Stage::Draining if changed.is_ok() => {}
+                _ => return,
+            },
             () = tokio::time::sleep(time) => nap = watch.look(),
         }
     }
@@ -214,10 +251,13 @@ async fn answer(gateway: Arc<Gateway>, router: Router, request: Request<Incoming
             None => tower::ServiceExt::oneshot(router, request).await.unwrap_or_else(|never| match never {}),
         }
     };
-    let response = trace.inside(AssertUnwindSafe(work).catch_unwind()).await.unwrap_or_else(|_| {
+    let mut response = trace.inside(AssertUnwindSafe(work).catch_unwind()).await.unwrap_or_else(|_| {
         tracing::error!("a request's handler panicked");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an internal error").into_response()
     });
+    if gateway.draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     trace.end(&gateway.telemetry, response.status());
     response
 }

@@ -10,6 +10,7 @@
 //! It keeps no state that matters: jobs, endpoints and workers are the core's. Bodies are never logged, `s3Config` goes to workers
 //! alone.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
@@ -23,6 +24,7 @@ mod catalog;
 mod document;
 mod jobs;
 mod json;
+mod keys;
 mod listen;
 mod logs;
 mod manage;
@@ -55,8 +57,10 @@ enum Stage {
     Serving,
     /// No new jobs, no polls; what is in flight ends.
     Draining,
-    /// Over.
+    /// Idle connections go, the last bytes of answers are sent.
     Closing,
+    /// Nobody is served any more.
+    Over,
 }
 
 /// What every request may use.
@@ -69,6 +73,9 @@ struct Gateway {
     buffered: body::Buffered,
     cursors: stream::Cursors,
     telemetry: telemetry::Telemetry,
+    flights: listen::Flights,
+    /// A worker's poll was ended because we go down.
+    polls_ended: AtomicBool,
     /// For load-balancing requests; made when the first one comes.
     client: OnceLock<reqwest::Client>,
 }
@@ -104,6 +111,8 @@ pub async fn serve(
         buffered: body::Buffered::default(),
         cursors: stream::Cursors::default(),
         telemetry: telemetry::Telemetry::default(),
+        flights: listen::Flights::default(),
+        polls_ended: AtomicBool::new(false),
         client: OnceLock::new(),
     });
     let router = routes::router(Arc::clone(&gateway));

@@ -16,7 +16,7 @@ use super::super::config::EndpointKind;
 use super::super::core::api::{JobStatus, JobView};
 use super::Gateway;
 use super::body::{Bounds, receive_whole};
-use super::jobs::{Answer, Shared, job_response};
+use super::jobs::{Answer, Shared, job_response, json_response};
 use super::json::{self, Mode};
 use super::problem::Problem;
 use super::proxy;
@@ -246,27 +246,29 @@ async fn next_events(job: &mut Watched) -> Result<Option<Bytes>, Response<Body>>
             // Pieces may have come between the two questions.
             chunks = gateway.take_chunks(&job.id).await.map_err(IntoResponse::into_response)?;
             if chunks.is_empty() {
-                return ended(&view);
+                return ended(&view).map_err(failed_response);
             }
         }
     } else if chunks.is_empty() {
-        return ended(&view);
+        return ended(&view).map_err(failed_response);
     }
     job.ended = false;
     Ok(Some(chunks.iter().flat_map(events_of).collect::<Vec<u8>>().into()))
 }
 
-fn ended(view: &JobView) -> Result<Option<Bytes>, Response<Body>> {
-    if view.status == JobStatus::Completed {
-        return Ok(None);
+/// What a stream without further pieces ends with: nothing if the job completed, the reason if it did not.
+fn ended(view: &JobView) -> Result<Option<Bytes>, (StatusCode, Value)> {
+    match view.status {
+        JobStatus::Completed => Ok(None),
+        JobStatus::InQueue | JobStatus::InProgress => Ok(Some(Bytes::from_static(HEARTBEAT))),
+        JobStatus::Failed | JobStatus::Cancelled | JobStatus::TimedOut => Err(failed_view(view)),
     }
-    if !view.status.is_final() {
-        return Ok(Some(Bytes::from_static(HEARTBEAT)));
-    }
-    let (status, body) = failed_view(view);
-    let mut response = job_response(&view.id, body.to_string());
+}
+
+fn failed_response((status, body): (StatusCode, Value)) -> Response<Body> {
+    let mut response = json_response(body.to_string());
     *response.status_mut() = status;
-    Err(response)
+    response
 }
 
 #[cfg(test)]

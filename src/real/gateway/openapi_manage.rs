@@ -54,7 +54,7 @@ pub fn paths() -> Map<String, Value> {
     made["headers"] = json!({ "Location": { "schema": { "type": "string" } } });
     let gone = json!({ "description": "It is going: waiting jobs are cancelled, running ones finish." });
     let logs = json!({ "description": "Its last lines; with `Accept: text/event-stream`, those and all that follow.", "content": {
-        "application/json": { "schema": schema("Logs") }, "text/event-stream": { "schema": { "type": "string" } },
+        "application/json": { "schema": schema("Logs") }, "text/event-stream": {},
     } });
     let mut log_operation = operation("workerLogs", "A worker's log.", "200", &logs, None);
     log_operation["parameters"] = json!([
@@ -74,16 +74,21 @@ pub fn paths() -> Map<String, Value> {
         None,
     );
     bill["parameters"] = json!([query_parameter("serverlessId", &schema("Name"), "One endpoint; all unless given.")]);
+    let key = json_body("A key; `key` is the key itself, shown this once.", &json!({ "type": "object" }));
+    let keys = json_body("All keys, without the keys themselves.", &json!({ "type": "object" }));
+    let revoked = json!({ "description": "The key is worthless within a second." });
     let metrics = json!({ "description": "Prometheus text.", "content": { "application/openmetrics-text": { "schema": { "type": "string" } } } });
     let mut metrics = operation("metrics", "Numbers of platform and gateway.", "200", &metrics, None);
     for status in ["401", "403", "429", "500", "503"] {
         metrics["responses"][status] = json_body("Refused.", &schema("Refusal"));
     }
     let manage = "/management/v2";
+    let mut create = operation("createEndpoint", "A new endpoint.", "201", &made, Some("NewEndpoint"));
+    create["responses"]["409"] = problem("The id is or was another endpoint's: ids are never used again.");
     let all = json!({
         (format!("{manage}/serverless")): {
             "get": operation("listEndpoints", "All endpoints.", "200", &json_body("All of them.", &schema("Endpoints")), None),
-            "post": operation("createEndpoint", "A new endpoint.", "201", &made, Some("NewEndpoint")),
+            "post": create,
         },
         (format!("{manage}/serverless/{{id}}")): with_parameters(json!({
             "get": operation("getEndpoint", "An endpoint.", "200", &endpoint, None),
@@ -99,6 +104,12 @@ pub fn paths() -> Map<String, Value> {
         }), &["id"]),
         (format!("{manage}/serverless/{{id}}/workers/{{worker}}/logs")): with_parameters(json!({ "get": log_operation }), &["id", "worker"]),
         (format!("{manage}/billing/serverless")): { "get": bill },
+        (format!("{manage}/keys")): {
+            "get": operation("listKeys", "All API keys, revoked ones included.", "200", &keys, None),
+            "post": operation("createKey", "A new API key, shown this once.", "201", &key, Some("NewKey")),
+        },
+        (format!("{manage}/keys/{{id}}")): with_parameters(
+            json!({ "delete": operation("revokeKey", "Make a key worthless.", "204", &revoked, None) }), &["id"]),
         "/healthz": open("healthz", "Whether the gateway answers.",
             &json_body("It does.", &json!({ "type": "object", "properties": { "status": { "const": "ok" } } }))),
         "/openapi.json": open("openapi", "This document.", &json_body("This document.", &json!({ "type": "object" }))),
@@ -172,6 +183,10 @@ pub fn schemas() -> Map<String, Value> {
                 "errors": { "type": "array", "items": { "type": "object", "properties": { "path": text, "detail": text } } },
             },
         },
+        "NewKey": { "type": "object", "additionalProperties": false, "properties": {
+            "label": { "type": "string", "maxLength": 100, "pattern": "^[ -~]*$" },
+            "endpoints": { "type": "array", "items": schema("Name"), "description": "All, and this API, unless given." },
+        } },
         "NewEndpoint": { "type": "object", "required": ["image"], "additionalProperties": false, "properties": new },
         "EndpointChange": { "type": "object", "additionalProperties": false, "properties": settings() },
         "Endpoint": {

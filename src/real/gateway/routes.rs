@@ -12,7 +12,7 @@ use super::auth::Need;
 use super::jobs::{self, Answer, Shared, json_response};
 use super::listen::Peer;
 use super::problem::{Managed, Problem};
-use super::{Gateway, logs, manage, openai, openapi, proxy, stream, worker};
+use super::{Gateway, keys, logs, manage, openai, openapi, proxy, stream, worker};
 
 /// All routes.
 pub fn router(gateway: Arc<Gateway>) -> Router {
@@ -70,6 +70,8 @@ fn management() -> Router<Arc<Gateway>> {
         .route("/serverless/{id}/releases", get(manage::releases))
         .route("/serverless/{id}/workers/{worker}/logs", get(logs::logs))
         .route("/billing/serverless", get(manage::bills))
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{id}", axum::routing::delete(keys::revoke))
         .fallback(|| async { Managed(Problem::not_found("path")) })
 }
 

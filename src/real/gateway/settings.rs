@@ -59,7 +59,7 @@ pub struct Limits {
     pub connections: usize,
     /// Connections per address. Default 1,024: 200 workers of this machine hold three each.
     pub connections_per_address: u32,
-    /// Request line and headers. Default 64 KiB, and at most 100 headers.
+    /// Request line and headers, about: what one further read brings is still taken. Default 64 KiB, and at most 100 headers.
     pub head: usize,
     /// Failed authentications per address and second. Default 10; beyond it 429.
     pub auth_failures_per_s: u32,

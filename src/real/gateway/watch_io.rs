@@ -142,26 +142,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// A response body whose end ends the request.
-pub struct LastPart<B> {
+/// A response body whose end ends the request, and drops what is held for it.
+pub struct LastPart<B, H> {
     body: B,
     watch: Arc<Watch>,
+    _held: H,
 }
 
-impl<B> LastPart<B> {
+impl<B, H> LastPart<B, H> {
     /// Of the response to the request that began last.
-    pub fn new(body: B, watch: Arc<Watch>) -> LastPart<B> {
-        LastPart { body, watch }
+    pub fn new(body: B, watch: Arc<Watch>, held: H) -> LastPart<B, H> {
+        LastPart { body, watch, _held: held }
     }
 }
 
-impl<B> Drop for LastPart<B> {
+impl<B, H> Drop for LastPart<B, H> {
     fn drop(&mut self) {
         self.watch.end();
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for LastPart<B> {
+impl<B: Body<Data = Bytes> + Unpin, H: Unpin> Body for LastPart<B, H> {
     type Data = Bytes;
     type Error = B::Error;
 

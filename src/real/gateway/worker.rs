@@ -3,8 +3,8 @@
 //! The SDK never backs off by itself: 204, 4xx, 5xx and a refused connection make it ask again at once, only 429 makes it wait
 //! (5 s). So polls are held, refusals of polls come late, and a gateway that goes down answers 429.
 
-use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -45,6 +45,12 @@ impl Gateway {
         }
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
         Err(self.failures.refuse(peer, Verdict::Unknown, self.config.limits.auth_failures_per_s))
+    }
+
+    /// Completes when a held poll must end because we go down.
+    async fn poll_drain(&self) {
+        self.drain().await;
+        self.polls_ended.store(true, Ordering::Relaxed);
     }
 
     /// A refused poll is answered late, because it will be repeated at once.
@@ -146,7 +152,7 @@ async fn taken(
         biased;
         taken = gateway.handle.take(endpoint, worker, slots, in_progress) => taken,
         () = tokio::time::sleep(gateway.config.times.poll_hold) => Ok(Taken::Nothing),
-        () = gateway.drain() => Ok(Taken::Nothing),
+        () = gateway.poll_drain() => Ok(Taken::Nothing),
     };
     match taken {
         Ok(Taken::Jobs(jobs)) if !jobs.is_empty() => Ok(Ok(jobs)),
@@ -174,7 +180,7 @@ pub async fn stop(
         biased;
         stops = gateway.handle.stops(&endpoint, worker) => stops,
         () = tokio::time::sleep(gateway.config.times.poll_hold) => Ok(Vec::new()),
-        () = gateway.drain() => Ok(Vec::new()),
+        () = gateway.poll_drain() => Ok(Vec::new()),
     };
     match stops {
         Ok(ids) if ids.is_empty() => Ok(nothing()),
@@ -203,7 +209,7 @@ pub async fn ping(
     Ok(json_response("{}"))
 }
 
-fn shortened(text: &Cow<'_, str>) -> String {
+fn shortened(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(256).collect()
 }
 

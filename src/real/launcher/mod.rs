@@ -6,6 +6,7 @@
 
 pub mod docker;
 pub mod external;
+pub mod gpus;
 pub mod logs;
 pub mod process;
 

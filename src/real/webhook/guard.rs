@@ -237,7 +237,7 @@ impl Resolve for Guard {
             let addresses = looking.await?;
             let refused = addresses.iter().find_map(|address| allow.refuses(*address));
             if let Some(why) = refused.filter(|_| !allow.host(name.as_str())) {
-                return Err(Box::new(Refused(why.to_owned())).into());
+                return Err(Refused(why.to_owned()).into());
             }
             let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(addresses)

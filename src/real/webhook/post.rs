@@ -38,6 +38,8 @@ pub enum Tried {
     Failed(String),
     /// The address is not allowed.
     Refused(String),
+    /// There is nothing to tell any more.
+    Pointless(String),
 }
 
 /// Sends webhooks.

@@ -71,6 +71,11 @@ pub async fn engine_gateway(config: &DockerConfig) -> Result<IpAddr, String> {
     gateway.ok_or_else(|| "the engine's default bridge has no address".to_owned())
 }
 
+/// A time as the engine writes it, in ns since 1970.
+pub fn unix_ns(text: &str) -> Option<u64> {
+    super::output::nanos(text)
+}
+
 /// An error with its causes: the outermost alone often says nothing (`client error (Connect)`).
 pub fn words(error: &Error) -> String {
     let mut text = error.to_string();

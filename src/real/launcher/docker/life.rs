@@ -112,7 +112,7 @@ pub(super) async fn take_up(host: &Arc<Host>, docker: &Docker, worker: &str, tel
         host.reporter.report(Report::Address { worker: worker.to_owned(), ports });
     }
     if stop {
-        tokio::spawn(stop_now(Arc::clone(host), worker.to_owned()));
+        tokio::spawn(stop_now(Arc::clone(host), docker.clone(), worker.to_owned()));
     }
     // It may have ended before anybody listened.
     if inspected.state.and_then(|state| state.running) == Some(false) {
@@ -152,13 +152,12 @@ fn addresses(inspected: &ContainerInspectResponse) -> Vec<(u16, String)> {
 pub(super) async fn stop(host: Arc<Host>, worker: String) {
     let runs = host.lock().launches.get(&worker).is_some_and(|launch| launch.stage == Stage::Running);
     // One that is being started is stopped when it has started; one on an engine that is away, when that is back.
-    if runs {
-        stop_now(host, worker).await;
+    if runs && let Ok(docker) = host.docker().await {
+        stop_now(host, docker, worker).await;
     }
 }
 
-async fn stop_now(host: Arc<Host>, worker: String) {
-    let Ok(docker) = host.docker().await else { return };
+async fn stop_now(host: Arc<Host>, docker: Docker, worker: String) {
     let hurry = Arc::new(Notify::new());
     let (mode, grace) = {
         let mut state = host.lock();

@@ -34,7 +34,7 @@ use tokio::task::JoinHandle;
 pub use engine::engine_gateway;
 
 use super::logs::Logs;
-use super::{Known, LaunchSpec, Launcher, LogLine, Report, Reporter};
+use super::{Known, LaunchSpec, Launcher, LogLine, Report, Reporter, gpus};
 use crate::real::config::DockerConfig;
 use crate::real::ids::{hex, is_id, random_bytes};
 use crate::scheduler::{ExitCause, StopMode};
@@ -58,6 +58,7 @@ pub struct DockerLauncher {
     reporter: Reporter,
     runtime: Handle,
     over: Arc<Notify>,
+    _gpus: Vec<gpus::Watch>,
 }
 
 /// One engine.
@@ -91,6 +92,8 @@ struct State {
     launches: BTreeMap<String, Launch>,
     /// Who waits for which reference since when.
     pulls: BTreeMap<String, Vec<(ImageId, Instant)>>,
+    /// GPUs that have gone bad: not given to anybody until they are well again.
+    bad: BTreeSet<String>,
     /// The core has told what should be there: before that nothing may be removed.
     told: bool,
 }
@@ -146,8 +149,19 @@ impl DockerLauncher {
         for host in hosts.values() {
             handle.spawn(link::keep(Arc::clone(host)));
         }
-        Ok(DockerLauncher { hosts, logs, reporter, runtime: handle, over })
+        let watched = hosts.values().filter(|host| engine::is_local(&host.config)).filter_map(watch_gpus).collect();
+        Ok(DockerLauncher { hosts, logs, reporter, runtime: handle, over, _gpus: watched })
     }
+}
+
+/// GPUs of this machine are looked at from here; those of another only by the workers themselves.
+fn watch_gpus(host: &Arc<Host>) -> Option<gpus::Watch> {
+    let host = Arc::clone(host);
+    gpus::watch(host.gpu_ids.clone(), move |bad| {
+        let gpus = u32::try_from(host.gpu_ids.len() - bad.len()).unwrap_or(u32::MAX);
+        host.lock().bad = bad;
+        host.reporter.report(Report::HostGpus { host: host.id, gpus });
+    })
 }
 
 /// By what the engines know our containers: 16 hexadecimal digits, made once per folder.
@@ -173,7 +187,8 @@ impl Launcher for DockerLauncher {
         let mut state = host.lock();
         for known in known.iter().filter(|known| known.host == host.id && is_id(&known.name)) {
             let wish = known.stopping.then_some(StopMode::Sleep);
-            let said_ns = self.logs.last_output_ms(&known.name).saturating_mul(1_000_000);
+            // The log knows milliseconds, the engine nanoseconds: all of the last one that was seen counts as seen.
+            let said_ns = self.logs.last_output_ms(&known.name).saturating_mul(1_000_000).saturating_add(999_999);
             state.launches.entry(known.name.clone()).or_insert(Launch { wish, said_ns, ..Launch::new(Stage::Unseen) });
         }
         state.told = true;
@@ -256,7 +271,8 @@ impl Host {
             return Err("a worker of this name is already here".to_owned());
         }
         let wanted = if self.gpu_ids.is_empty() { 0 } else { spec.gpus as usize };
-        let held: BTreeSet<&String> = state.launches.values().flat_map(|launch| &launch.gpus).collect();
+        let mut held: BTreeSet<&String> = state.launches.values().flat_map(|launch| &launch.gpus).collect();
+        held.extend(&state.bad);
         let gpus: Vec<String> = self.gpu_ids.iter().filter(|id| !held.contains(id)).take(wanted).cloned().collect();
         if gpus.len() < wanted {
             return Err(format!("{wanted} GPUs are wanted and {} of {} are free", gpus.len(), self.gpu_ids.len()));

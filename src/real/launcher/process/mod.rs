@@ -22,6 +22,8 @@ mod spawn;
 mod spool;
 mod watch;
 
+pub use spawn::SEARCH_PATH;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::TcpListener;
@@ -33,7 +35,7 @@ use std::thread;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::logs::Logs;
-use super::{Known, LaunchSpec, Launcher, LogLine, Report, Reporter, ports_of};
+use super::{Known, LaunchSpec, Launcher, LogLine, Report, Reporter, gpus, ports_of};
 use crate::real::ids::is_id;
 use crate::scheduler::{ExitCause, StopMode};
 use crate::units::{HostId, ImageId};
@@ -41,6 +43,7 @@ use crate::units::{HostId, ImageId};
 /// Launches workers as processes.
 pub struct ProcessLauncher {
     shared: Arc<Shared>,
+    _gpus: Vec<gpus::Watch>,
 }
 
 struct Shared {
@@ -54,6 +57,8 @@ struct Shared {
 struct State {
     /// GPU ids per host.
     hosts: BTreeMap<HostId, Vec<String>>,
+    /// GPUs that have gone bad: not given to anybody until they are well again.
+    bad: BTreeMap<HostId, BTreeSet<String>>,
     launches: BTreeMap<String, Launch>,
     detached: bool,
 }
@@ -80,9 +85,18 @@ impl ProcessLauncher {
             workers: workers.canonicalize()?,
             logs: Logs::new(&folder.join("logs"))?,
             reporter,
-            state: Mutex::new(State { hosts: hosts.into_iter().collect(), ..State::default() }),
+            state: Mutex::new(State { hosts: hosts.iter().cloned().collect(), ..State::default() }),
         };
-        Ok(ProcessLauncher { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        let watched = hosts.into_iter().filter_map(|(host, ids)| {
+            let (shared, all) = (Arc::clone(&shared), ids.len());
+            gpus::watch(ids, move |bad| {
+                let left = u32::try_from(all - bad.len()).unwrap_or(u32::MAX);
+                shared.lock().bad.insert(host, bad);
+                shared.reporter.report(Report::HostGpus { host, gpus: left });
+            })
+        });
+        Ok(ProcessLauncher { _gpus: watched.collect(), shared })
     }
 }
 
@@ -208,8 +222,9 @@ impl State {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let held: BTreeSet<&String> =
+        let mut held: BTreeSet<&String> =
             self.launches.values().filter(|launch| launch.host == host).flat_map(|launch| &launch.gpus).collect();
+        held.extend(self.bad.get(&host).into_iter().flatten());
         let free: Vec<String> = ids.iter().filter(|id| !held.contains(id)).take(wanted as usize).cloned().collect();
         if free.len() < wanted as usize {
             return Err(format!("{wanted} GPUs are wanted and {} of {} are free", free.len(), ids.len()));

@@ -17,7 +17,8 @@ use super::spool;
 
 /// Open files a worker may have, if the gateway's own limit allows: 64 connections a job at 1,000 jobs.
 const OPEN_FILES: u64 = 65_536;
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where commands are looked for, unless the endpoint says otherwise.
+pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Starts the worker in `folder`, which it makes. The text of an error is for people.
 pub fn spawn(spec: &LaunchSpec, folder: &Path, gpus: &[String], ports: &[(u16, u16)]) -> Result<Child, String> {
@@ -56,7 +57,8 @@ fn environment(
 ) -> Result<Vec<(String, String)>, String> {
     let path = |name: &str| folder.join(name).display().to_string();
     let mut all: Vec<(String, String)> = [
-        ("PATH", SEARCH_PATH.to_owned()),
+        // The gateway's own, so that `python3` is the one of the environment it was started in.
+        ("PATH", std::env::var("PATH").unwrap_or_else(|_| SEARCH_PATH.to_owned())),
         ("LANG", "C.UTF-8".to_owned()),
         ("TMPDIR", path("tmp")),
         // Lines reach the log when they are written, not when 8 KiB have come together.
@@ -78,6 +80,8 @@ fn environment(
     }
     // A CDI name ends with the id that the driver knows: `nvidia.com/gpu=0`.
     let visible = gpus.iter().map(|id| id.rsplit('=').next().unwrap_or(id)).collect::<Vec<_>>().join(",");
+    // Numbers mean what they mean to the driver; CUDA's own order is the fastest first.
+    all.push(("CUDA_DEVICE_ORDER".to_owned(), "PCI_BUS_ID".to_owned()));
     all.push(("CUDA_VISIBLE_DEVICES".to_owned(), visible.clone()));
     all.push(("NVIDIA_VISIBLE_DEVICES".to_owned(), visible));
     // The SDK prefers the key in ~/.runpod/config.toml to the worker's own: never the gateway's home.
@@ -159,6 +163,7 @@ mod tests {
         let all: BTreeMap<String, String> =
             environment(&spec, Path::new("/w/w1-1"), &gpus, &[(80, 4_001), (90, 4_002)]).unwrap().into_iter().collect();
         let expected = [
+            ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
             ("CUDA_VISIBLE_DEVICES", "GPU-a,3"),
             ("HOME", "/w/w1-1/home"),
             ("LANG", "C.UTF-8"),

@@ -1,5 +1,7 @@
 //! What a restart finds: read in bulk, table by table, and held against the marks, so that what is missing is noticed.
 
+use std::num::NonZeroUsize;
+
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
 
@@ -9,6 +11,12 @@ use super::seal::{Tag, open, open_json};
 use super::writes::{Marks, event_tag, gone_tag, int};
 use crate::scheduler::Event;
 use crate::units::Time;
+
+/// Threads that parse rows at once.
+const THREADS_MAX: usize = 8;
+
+/// Rows for which a thread is worth its start: 1 to 2 ms of parsing.
+const SHARE_MIN: usize = 1_000;
 
 /// A number as it was before [`int`](super::writes::int); a negative one is none of ours and reads as 0.
 pub fn unsigned(number: i64) -> u64 {
@@ -99,10 +107,38 @@ impl Loader<'_> {
     }
 
     fn events(&self) -> Result<Vec<(u64, Time, Event)>, StoreError> {
-        self.rows("SELECT seq, body FROM events ORDER BY seq", |row| {
-            let seq = row.get(0)?;
-            let parsed = self.parsed(event_tag(seq), row.get_ref(1)?.as_blob()?, || format!("event {seq}"));
-            Ok(parsed.map(|(at, event)| (unsigned(seq), at, event)))
+        let rows = self.rows("SELECT seq, body FROM events ORDER BY seq", |row| {
+            Ok(Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
+        })?;
+        self.parse_all(rows, |faults, (seq, body)| {
+            let parsed = open_json(event_tag(seq), &body).map(|(at, event)| (unsigned(seq), at, event));
+            parsed.map_err(|what| faults.corrupt(&format!("event {seq}"), what))
+        })
+    }
+
+    /// Parses many rows, which is most of the time that a restart takes, on all cores.
+    fn parse_all<T: Send, R: Send>(
+        &self,
+        mut rows: Vec<T>,
+        parse: impl Fn(&Faults, T) -> Result<R, StoreError> + Sync,
+    ) -> Result<Vec<R>, StoreError> {
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX);
+        let share = rows.len().div_ceil(threads).max(SHARE_MIN);
+        let mut shares = Vec::new();
+        while rows.len() > share {
+            shares.push(rows.split_off(rows.len() - share));
+        }
+        let (faults, parse) = (self.faults, &parse);
+        let parse_share =
+            |share: Vec<T>| share.into_iter().map(|row| parse(faults, row)).collect::<Result<Vec<R>, _>>();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || parse_share(share))).collect();
+            let mut parsed = parse_share(rows)?;
+            for other in others.into_iter().rev() {
+                let share = other.join().map_err(|_| faults.refuse("a record could not be parsed"))?;
+                parsed.append(&mut share?);
+            }
+            Ok(parsed)
         })
     }
 
@@ -130,19 +166,26 @@ impl Loader<'_> {
     fn jobs(&self) -> Result<Vec<JobRow>, StoreError> {
         let alive = "SELECT client_ref, job, id, body FROM jobs WHERE ended IS NULL ORDER BY client_ref, job";
         let mut last = None;
-        self.rows(alive, |row| {
-            let (client_ref, job, id): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let parsed: Result<JobRow, _> =
-                self.parsed(Tag::text(&id), row.get_ref(3)?.as_blob()?, || format!("job number {client_ref}"));
+        let rows = self.rows(alive, |row| {
+            let place = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?);
             // The index led here: it may name a row twice and another never.
-            let in_order = last.replace((client_ref, job)) < Some((client_ref, job));
-            Ok(parsed.and_then(|row| match in_order && int(row.client_ref) == client_ref {
-                true => Ok(row),
-                false => {
-                    Err(self.faults.corrupt("index jobs_alive", format!("it leads astray at number {client_ref}")))
-                }
-            }))
-        })
+            if last.replace(place) >= Some(place) {
+                return Ok(Err(self.astray(place.0)));
+            }
+            Ok(Ok((place.0, row.get::<_, String>(2)?, row.get::<_, Vec<u8>>(3)?)))
+        })?;
+        let jobs = self.parse_all(rows, |faults, (client_ref, id, body)| {
+            let parsed = open_json::<JobRow>(Tag::text(&id), &body);
+            parsed.map(|row| (client_ref, row)).map_err(|what| faults.corrupt(&format!("job {id}"), what))
+        })?;
+        match jobs.iter().find(|(client_ref, row)| int(row.client_ref) != *client_ref) {
+            Some((client_ref, _)) => Err(self.astray(*client_ref)),
+            None => Ok(jobs.into_iter().map(|(_, row)| row).collect()),
+        }
+    }
+
+    fn astray(&self, client_ref: i64) -> StoreError {
+        self.faults.corrupt("index jobs_alive", format!("it leads astray at number {client_ref}"))
     }
 
     fn endpoints(&self) -> Result<Vec<EndpointRow>, StoreError> {
