@@ -52,6 +52,8 @@ pub enum Refusal {
     ShuttingDown,
     /// The settings are not allowed (422).
     Invalid,
+    /// The id is or was another endpoint's (409).
+    Exists,
 }
 
 /// A job's state on the wire.

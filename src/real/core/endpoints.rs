@@ -183,7 +183,7 @@ impl Core {
         }
         if self.definitions.by_id.contains_key(&config.id) {
             let text = format!("endpoint `{}` exists or existed; ids are never used again", config.id);
-            return Err((Refusal::Invalid, text));
+            return Err((Refusal::Exists, text));
         }
         let config = self.prepared(config)?;
         let number = self.definitions.all.len() as u32;

@@ -183,11 +183,12 @@ impl Core {
             self.seq = seq;
         }
         self.definitions.images = self.scheduler.images().to_vec();
+        self.now = self.clock.now();
+        // At the first start too: a launcher waits to be told what should run before it touches anything.
+        self.take_up_workers();
         if first && self.seq == 0 {
             return Ok(());
         }
-        self.now = self.clock.now();
-        self.take_up_workers();
         self.take_up_jobs();
         tracing::info!(events = self.seq, jobs = self.tables.job_count(), "took up what the store holds");
         Ok(())

@@ -39,10 +39,39 @@ impl Gateway {
         let body = receive_whole(&self.buffered, &parts.headers, body, bounds).await?;
         json::members(&body, Mode::Strict)
             .map_err(|fault| Problem::bad(format!("the body must be a JSON object: {fault}")))?;
-        serde_json::from_slice(&body).map_err(|error| {
+        let unfit = |error| {
             let text = format!("the body does not fit: {error}");
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", text)
-        })
+        };
+        let mut value: Value = serde_json::from_slice(&body).map_err(unfit)?;
+        let mut wrong = Vec::new();
+        plain(&mut value, "", &mut wrong);
+        if !wrong.is_empty() {
+            return Err(wrong_fields(wrong));
+        }
+        serde_json::from_value(value).map_err(unfit)
+    }
+}
+
+/// 5.0 is a whole number, as JSON Schema has it; a null is not a setting that was left out.
+fn plain(value: &mut Value, path: &str, wrong: &mut Vec<Wrong>) {
+    match value {
+        Value::Null => wrong.push((path.to_owned(), "a value; leave the setting out for its default".to_owned())),
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|n| number.is_f64() && n.fract() == 0.0 && (0.0..1e15).contains(n));
+            if let Some(whole) = whole {
+                *value = json!(whole as u64);
+            }
+        }
+        Value::Array(items) => {
+            items.iter_mut().enumerate().for_each(|(at, item)| plain(item, &format!("{path}/{at}"), wrong));
+        }
+        // The schema of the inputs is the user's own: nothing in it is a setting.
+        Value::Object(map) => map
+            .iter_mut()
+            .filter(|(name, _)| *name != "inputSchema")
+            .for_each(|(name, value)| plain(value, &format!("{path}/{name}"), wrong)),
+        Value::Bool(_) | Value::String(_) => {}
     }
 }
 

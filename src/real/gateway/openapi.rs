@@ -135,7 +135,7 @@ fn client_paths() -> Map<String, Value> {
     let body = json!({ "required": true, "content": { "application/json": { "schema": schema("JobRequest") } } });
     let accepted = about_job(&json_body("Accepted, and durable.", &schema("JobState")));
     let job = about_job(&json_body("The job.", &schema("Job")));
-    let events = json!({ "description": "Server-sent events.", "content": { "text/event-stream": { "schema": { "type": "string" } } } });
+    let events = json!({ "description": "Server-sent events.", "content": { "text/event-stream": {} } });
     let none = json!({});
     let twice = |get_id: &str, post_id: &str, summary: &str, more: &Value, success: &Value| json!({ "get": operation(get_id, summary, more, success), "post": operation(post_id, summary, more, success) });
     let one = ["endpoint"];

@@ -54,7 +54,7 @@ pub fn paths() -> Map<String, Value> {
     made["headers"] = json!({ "Location": { "schema": { "type": "string" } } });
     let gone = json!({ "description": "It is going: waiting jobs are cancelled, running ones finish." });
     let logs = json!({ "description": "Its last lines; with `Accept: text/event-stream`, those and all that follow.", "content": {
-        "application/json": { "schema": schema("Logs") }, "text/event-stream": { "schema": { "type": "string" } },
+        "application/json": { "schema": schema("Logs") }, "text/event-stream": {},
     } });
     let mut log_operation = operation("workerLogs", "A worker's log.", "200", &logs, None);
     log_operation["parameters"] = json!([
@@ -83,10 +83,12 @@ pub fn paths() -> Map<String, Value> {
         metrics["responses"][status] = json_body("Refused.", &schema("Refusal"));
     }
     let manage = "/management/v2";
+    let mut create = operation("createEndpoint", "A new endpoint.", "201", &made, Some("NewEndpoint"));
+    create["responses"]["409"] = problem("The id is or was another endpoint's: ids are never used again.");
     let all = json!({
         (format!("{manage}/serverless")): {
             "get": operation("listEndpoints", "All endpoints.", "200", &json_body("All of them.", &schema("Endpoints")), None),
-            "post": operation("createEndpoint", "A new endpoint.", "201", &made, Some("NewEndpoint")),
+            "post": create,
         },
         (format!("{manage}/serverless/{{id}}")): with_parameters(json!({
             "get": operation("getEndpoint", "An endpoint.", "200", &endpoint, None),

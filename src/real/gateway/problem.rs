@@ -135,6 +135,7 @@ impl From<Refusal> for Problem {
                 Problem::new(unavailable, "store_unavailable", "the store cannot take it now").retry_after(5)
             }
             Refusal::ShuttingDown => Problem::shutting_down(),
+            Refusal::Exists => Problem::new(StatusCode::CONFLICT, "exists", "ids are never used again"),
             Refusal::Invalid => {
                 Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the settings are not allowed")
             }

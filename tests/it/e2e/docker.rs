@@ -54,7 +54,7 @@ impl Contained {
         let settings = [&[image.as_str(), volumes.as_str()], settings].concat();
         let command = ["python3".to_owned(), "/handlers/probe.py".to_owned()];
         let app = App::new()?.endpoint_running("e", &command, &[], &settings);
-        let server = app.serve("launcher: docker").serve("docker: {network: host}").start(test);
+        let server = app.serve("launcher: docker").start(test);
         Some(Contained { server })
     }
 

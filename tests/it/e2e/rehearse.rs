@@ -66,7 +66,7 @@ fn what_was_rehearsed_is_what_is_served() {
         "scaler: {type: per_job}",
         "idle_timeout_s: 2",
         "flashboot: false",
-        "start: {container_s: 0, cuda_s: 0, import_s: 0.5}",
+        "start: {container_s: 0, cuda_s: 0, import_s: 0.5, stop_s: 0.2}",
         "service: {type: drawn, work_s: 1.5}",
         "traffic: {type: trace, file: hour.csv, time_scale: 0.005}",
     ];

@@ -18,6 +18,8 @@ use thermocline::scheduler::{EndpointSpec, GpuClassId, Image, JobOutcome, WaitRe
 use thermocline::units::ImageId;
 use tokio::sync::broadcast;
 
+type TakeAnswer = Answer<Result<Taken, Refusal>>;
+
 /// A job as the stand-in keeps it.
 pub struct Job {
     pub endpoint: String,
@@ -44,7 +46,7 @@ pub struct World {
     pub jobs: BTreeMap<String, Job>,
     pub tombstones: BTreeMap<String, String>,
     pub order: Vec<String>,
-    takes: VecDeque<(u64, String, u32, Answer<Result<Taken, Refusal>>)>,
+    takes: VecDeque<(u64, String, u32, TakeAnswer)>,
     stops: VecDeque<Answer<Result<Vec<String>, Refusal>>>,
     pub stop_ids: Vec<String>,
     pub keep_off: bool,

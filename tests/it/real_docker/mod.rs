@@ -1,22 +1,28 @@
 //! Workers as containers of a real engine: hardened, found again, cleaned up. Method: an image of one static busybox, made here;
 //! workers are its shell. Without an engine these tests say so and pass, unless `THERMOCLINE_REQUIRE` names `docker`.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "the environment says whether an engine must be there, and a test that skips says so"
+)]
+
+mod outside;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use thermocline::real::config::{DockerConfig, GpuRequest, RunConfig, VolumeMount};
+use thermocline::real::config::{DockerConfig, RunConfig, VolumeMount};
 use thermocline::real::launcher::docker::{DockerLauncher, EngineHost};
 use thermocline::real::launcher::{Known, LaunchSpec, Launcher, Report, Reporter};
 use thermocline::scheduler::{ExitCause, StartStage, StopMode};
-use thermocline::units::{HostId, ImageId};
+use thermocline::units::HostId;
 
 const HOST: HostId = HostId(0);
 const IMAGE: &str = "thermocline-test:busybox";
@@ -225,7 +231,7 @@ fn a_container_runs_hardened_and_leaves_its_words_alone() {
     let Some(bench) = Bench::started("life") else { return };
     let script = "echo \"$RUNPOD_WEBHOOK_GET_JOB|$NVIDIA_VISIBLE_DEVICES|[$CUDA_VISIBLE_DEVICES]\"; \
                   grep -E 'CapEff|CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; grep /dev/shm /proc/mounts; \
-                  touch /x 2>&1; touch /tmp/x && echo tmp; exit 3";
+                  touch /x 2>&1; cd /tmp && touch x && echo tmp; exit 3";
     let mut hard = spec("w1-1", script);
     hard.run.read_only_root = true;
     hard.run.memory_limit_bytes = 64 << 20;
@@ -354,200 +360,4 @@ fn the_next_gateway_finds_the_living_reports_the_dead_and_removes_the_unknown() 
     assert_eq!(bench.stopped(), ("w1-1".to_owned(), false));
     assert_eq!(bench.output("w1-1"), ["ready", "bye"], "no line is lost and none comes twice");
     assert!(bench.containers().is_empty(), "w3 was unknown");
-}
-
-#[test]
-fn workers_reach_the_gateway_and_are_reached_but_not_by_each_other() {
-    let Some(bench) = Bench::started("network") else { return };
-    let gateway = TcpListener::bind(("0.0.0.0", 0)).expect("a port");
-    let port = gateway.local_addr().expect("bound").port();
-    let answering = std::thread::spawn(move || {
-        let (mut stream, _) = gateway.accept().expect("the worker calls");
-        let _ = stream.read(&mut [0; 1_024]);
-        stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nhello worker").expect("it listens");
-    });
-    let calls = spec("w1-1", &format!("wget -q -O - http://host.docker.internal:{port}/; echo"));
-    assert_eq!(bench.said(calls), ["hello worker"]);
-    answering.join().expect("it answered");
-
-    let mut serves = spec("w2-1", "echo up > /tmp/index.html; echo ready; exec httpd -f -p 8000 -h /tmp");
-    serves.run.ports = vec![8000];
-    bench.launcher.start(serves);
-    assert_eq!(bench.next(), Report::StageEnded { worker: "w2-1".into(), stage: StartStage::Container });
-    let Report::Address { worker, ports } = bench.next() else { panic!("an address") };
-    assert_eq!((worker.as_str(), ports.len(), ports[0].0), ("w2-1", 1, 8000));
-    assert!(ports[0].1.starts_with("127.0.0.1:"), "{ports:?}");
-    // The engine's proxy accepts before the worker listens: asked until there is an answer.
-    let page = loop {
-        let mut stream = std::net::TcpStream::connect(&ports[0].1).expect("it is published");
-        let mut page = String::new();
-        let asked = stream.write_all(b"GET / HTTP/1.0\r\n\r\n").and_then(|()| stream.read_to_string(&mut page));
-        if asked.is_ok() && !page.is_empty() {
-            break page;
-        }
-    };
-    assert!(page.ends_with("up\n"), "{page}");
-
-    let network = format!("thermocline-{}-busy", bench.store());
-    let template = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
-    let address = docker(&["inspect", "-f", &template, &bench.container("w2-1")]);
-    let call = format!("nc -w 3 {} 8000 < /dev/null && echo reached || echo refused", address.trim());
-    let neighbour = spec("w3-1", &call);
-    assert_eq!(bench.said(neighbour).last().map(String::as_str), Some("refused"));
-}
-
-#[test]
-fn an_image_that_is_there_is_there_and_one_that_cannot_be_had_fails_for_all_who_wait() {
-    let Some(bench) = Bench::started("pull") else { return };
-    bench.launcher.pull(HOST, ImageId(1), IMAGE);
-    let Report::Pulled { host, image, digest, .. } = bench.next() else { panic!("pulled") };
-    assert_eq!((host, image, digest), (HOST, ImageId(1), None), "it never saw a registry");
-    let nowhere = "127.0.0.1:1/none/such:1";
-    bench.launcher.pull(HOST, ImageId(2), nowhere);
-    bench.launcher.pull(HOST, ImageId(3), nowhere);
-    bench.launcher.pull(HOST, ImageId(4), "--all-tags");
-    let mut failed: Vec<(ImageId, String)> = (0..3)
-        .map(|_| match bench.next() {
-            Report::PullFailed { image, detail, .. } => (image, detail),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    failed.sort();
-    assert_eq!(failed.iter().map(|(image, _)| image.0).collect::<Vec<_>>(), [2, 3, 4]);
-    assert!(failed[0].1.contains("127.0.0.1:1") && failed[2].1.contains("image reference"), "{failed:?}");
-    bench.launcher.evict(HOST, ImageId(2), nowhere);
-    bench.launcher.pull(HOST, ImageId(1), IMAGE);
-    assert!(matches!(bench.next(), Report::Pulled { .. }), "an eviction of nothing does no harm");
-}
-
-/// A way to the engine that can be cut.
-struct Cut {
-    socket: PathBuf,
-    open: Arc<Mutex<Vec<UnixStream>>>,
-}
-
-impl Cut {
-    fn new(socket: PathBuf) -> Cut {
-        let open: Arc<Mutex<Vec<UnixStream>>> = Arc::default();
-        let cut = Cut { socket, open };
-        cut.mend();
-        cut
-    }
-
-    fn mend(&self) {
-        let listener = UnixListener::bind(&self.socket).expect("a socket");
-        let open = Arc::clone(&self.open);
-        std::thread::spawn(move || {
-            for near in listener.incoming() {
-                let (Ok(near), Ok(far)) = (near, UnixStream::connect(SOCKET)) else { return };
-                for (mut from, mut to) in [(clone(&near), clone(&far)), (clone(&far), clone(&near))] {
-                    std::thread::spawn(move || {
-                        let _ = std::io::copy(&mut from, &mut to);
-                        let _ = to.shutdown(std::net::Shutdown::Both);
-                    });
-                }
-                open.lock().expect("no thread panics with it").extend([near, far]);
-            }
-        });
-    }
-
-    fn cut(&self) {
-        fs::remove_file(&self.socket).expect("it was there");
-        for stream in self.open.lock().expect("no thread panics with it").drain(..) {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
-    }
-}
-
-fn clone(stream: &UnixStream) -> UnixStream {
-    stream.try_clone().expect("a descriptor is free")
-}
-
-#[test]
-fn an_engine_that_goes_is_reported_and_its_workers_are_looked_for_when_it_is_back() {
-    if !engine_is_here() {
-        return;
-    }
-    let socket = std::env::temp_dir().join(format!("thermocline-cut-{}.sock", std::process::id()));
-    let _ = fs::remove_file(&socket);
-    let config = DockerConfig { endpoint: Some(format!("unix://{}", socket.display())), ..DockerConfig::default() };
-    let bench = Bench::with("cut", config, &[]).expect("it is here");
-    bench.launcher.adopt(HOST, &[]);
-    let Report::HostReachable { host: HOST, reachable: false, detail } = bench.next() else { panic!("not there yet") };
-    assert!(detail.contains(&socket.display().to_string()), "{detail}");
-    bench.launcher.start(spec("w0-1", WAIT));
-    let (_, cause, detail) = bench.exited();
-    assert!(cause == ExitCause::StartFailed && detail.starts_with("the engine cannot be reached"), "{detail}");
-
-    let way = Cut::new(socket.clone());
-    assert!(matches!(bench.next(), Report::HostReachable { reachable: true, .. }));
-    bench.run("w1-1", WAIT);
-    bench.run("w2-1", WAIT);
-    bench.await_output("w1-1", "ready");
-    bench.await_output("w2-1", "ready");
-    way.cut();
-    assert!(matches!(bench.next(), Report::HostReachable { reachable: false, .. }));
-    docker(&["kill", &bench.container("w1-1")]);
-    bench.launcher.stop(HOST, "w2-1", StopMode::Sleep);
-    way.mend();
-    let mut seen = Vec::new();
-    for _ in 0..3 {
-        seen.push(match bench.next() {
-            Report::HostReachable { reachable: true, .. } => "back".to_owned(),
-            Report::Exited { worker, .. } => format!("{worker} exited"),
-            Report::Stopped { worker, .. } => format!("{worker} stopped"),
-            other => panic!("{other:?}"),
-        });
-    }
-    seen.sort();
-    assert_eq!(seen, ["back", "w1-1 exited", "w2-1 stopped"]);
-    assert_eq!(bench.output("w2-1"), ["ready", "bye"]);
-    way.cut();
-}
-
-#[test]
-fn gpus_that_the_engine_cannot_give_are_a_failed_start() {
-    for (name, gpus) in [("request", GpuRequest::DeviceRequest), ("cdi", GpuRequest::Cdi)] {
-        let config = DockerConfig { gpus, ..DockerConfig::default() };
-        let Some(bench) = Bench::with(name, config, &["GPU-none"]) else { return };
-        bench.launcher.adopt(HOST, &[]);
-        bench.launcher.start(spec("w1-1", WAIT));
-        let (_, cause, detail) = bench.exited();
-        assert_eq!(cause, ExitCause::StartFailed, "{detail}");
-        assert!(bench.containers().is_empty());
-        bench.launcher.start(spec("w2-1", WAIT));
-        let (_, _, detail) = bench.exited();
-        assert!(!detail.contains("are free"), "the GPU was given back: {detail}");
-    }
-}
-
-#[test]
-fn the_nvidia_runtime_is_told_which_gpus() {
-    let config = DockerConfig { gpus: GpuRequest::Runtime, ..DockerConfig::default() };
-    let Some(bench) = Bench::with("runtime", config, &["GPU-a", "GPU-b"]) else { return };
-    if !docker(&["info", "-f", "{{json .Runtimes}}"]).contains("nvidia-standin") {
-        assert!(
-            !required("docker-nvidia"),
-            "THERMOCLINE_REQUIRE=docker-nvidia, but the engine has no stand-in runtime"
-        );
-        println!("SKIPPED: the engine has no stand-in for the nvidia runtime");
-        return;
-    }
-    bench.launcher.adopt(HOST, &[]);
-    for (worker, gpu) in [("w1-1", "GPU-a"), ("w2-1", "GPU-b")] {
-        bench.run(worker, "echo $NVIDIA_VISIBLE_DEVICES; trap 'exit 0' TERM; while :; do sleep 0.1; done");
-        bench.await_output(worker, gpu);
-        let id = docker(&["inspect", "-f", "{{.Id}}", &bench.container(worker)]);
-        let kept = Path::new("/run/thermocline-nvidia-standin").join(format!("{}.json", id.trim()));
-        let asked: serde_json::Value =
-            serde_json::from_slice(&fs::read(&kept).expect("the runtime was asked")).expect("a bundle");
-        let environment = asked["process"]["env"].as_array().expect("a list");
-        assert!(environment.contains(&format!("NVIDIA_VISIBLE_DEVICES={gpu}").into()), "{environment:?}");
-        assert!(environment.contains(&"NVIDIA_DRIVER_CAPABILITIES=compute,utility".into()), "{environment:?}");
-        let _ = fs::remove_file(kept);
-    }
-    bench.launcher.start(spec("w3-1", WAIT));
-    assert!(bench.exited().2.contains("0 of 2 are free"));
-    bench.launcher.stop(HOST, "w1-1", StopMode::Sleep);
-    assert_eq!(bench.stopped().0, "w1-1");
 }
