@@ -47,6 +47,9 @@ pub async fn logs(
     let (parts, _) = request.into_parts();
     gateway.admit_operator(&parts)?;
     let wanted = wanted(&parts)?;
+    if !super::super::ids::is_id(&worker) {
+        return Err(Problem::not_found("worker").into());
+    }
     let lines = gateway.handle.logs(&endpoint, &worker, TAIL_MAX as usize).await?;
     let accepts = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
     if !accepts.contains("text/event-stream") {
