@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -178,6 +178,9 @@ const REMEMBERED: usize = 4_096;
 /// Failed attempts of one address: 10 at once, then 10 a second.
 const ALLOWED: f64 = 10.0;
 
+/// From one look for addresses that can be forgotten to the next.
+const PRUNE_EVERY: Duration = Duration::from_secs(1);
+
 /// Counts failed attempts by address (IPv6: by /64, which is what one customer has).
 #[derive(Debug, Default)]
 pub struct FailedAttempts(Mutex<Attempts>);
@@ -186,6 +189,8 @@ pub struct FailedAttempts(Mutex<Attempts>);
 struct Attempts {
     by_address: BTreeMap<IpAddr, Allowance>,
     others: Option<Allowance>,
+    /// When those that have served their time were last forgotten.
+    pruned: Option<Instant>,
 }
 
 /// What is left, and when that was so.
@@ -220,11 +225,15 @@ impl FailedAttempts {
     pub fn failed(&self, address: IpAddr, now: Instant) {
         let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let address = network(address);
-        if attempts.by_address.len() >= REMEMBERED && !attempts.by_address.contains_key(&address) {
+        let new = !attempts.by_address.contains_key(&address);
+        // At most once a second: a flood of new addresses is not to cost a walk through all of them each.
+        let rested = attempts.pruned.is_none_or(|at| now.saturating_duration_since(at) >= PRUNE_EVERY);
+        if new && rested && attempts.by_address.len() >= REMEMBERED {
             attempts.by_address.retain(|_, allowance| allowance.at(now) < ALLOWED);
+            attempts.pruned = Some(now);
         }
         let fresh = Allowance { left: ALLOWED, at: now };
-        let full = attempts.by_address.len() >= REMEMBERED && !attempts.by_address.contains_key(&address);
+        let full = new && attempts.by_address.len() >= REMEMBERED;
         let allowance = if full {
             attempts.others.get_or_insert(fresh)
         } else {
@@ -246,8 +255,6 @@ fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
