@@ -178,7 +178,7 @@ fn outcome(job: &Value) -> Result<(), Failure> {
     if job["status"] == "COMPLETED" {
         return Ok(());
     }
-    let error = job["error"].as_str().map_or_else(String::new, |error| format!(": {}", printable(error)));
+    let error = job["error"].as_str().map_or_else(String::new, |error| format!(": {}", message(error)));
     Err(Failure::other(format!("the job is {}{error}", cell(&job["status"]))))
 }
 
@@ -218,7 +218,7 @@ fn listing(page: &Value) -> String {
             time(&job["executionTime"]),
             cell(&job["workerId"]),
             cell(&job["retries"]),
-            summary(&why.unwrap_or_default()),
+            message(&why.unwrap_or_default()).chars().take(60).collect(),
         ]
     };
     let mut text =
@@ -229,11 +229,10 @@ fn listing(page: &Value) -> String {
     text
 }
 
-/// An error in few words: the SDK wraps its own in JSON.
-fn summary(error: &str) -> String {
+/// What an error says: the SDK wraps its own in JSON.
+fn message(error: &str) -> String {
     let inner = serde_json::from_str::<Value>(error).ok();
-    let text = inner.as_ref().and_then(|error| error["error_message"].as_str()).unwrap_or(error);
-    printable(&text.chars().take(60).collect::<String>())
+    printable(inner.as_ref().and_then(|error| error["error_message"].as_str()).unwrap_or(error))
 }
 
 fn details(job: &Value) -> String {

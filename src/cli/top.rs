@@ -32,8 +32,10 @@ pub struct TopArgs {
     client: ClientArgs,
 }
 
-/// Lines of a frame that is printed.
+/// Lines of a frame that is printed, at most.
 const ONCE_LINES: u16 = 60;
+/// Columns of a frame that is printed, at least: no heading is cut.
+const ONCE_COLUMNS: u16 = 140;
 
 pub(super) fn run(args: &TopArgs) -> Result<(), Failure> {
     let client = Client::new(&args.client)?;
@@ -42,7 +44,7 @@ pub(super) fn run(args: &TopArgs) -> Result<(), Failure> {
     }
     if args.once {
         let look = Look::new(look::everything(&client)?);
-        return output::answer(&frame(&look, output::width()));
+        return output::answer(&frame(&look, output::width().max(ONCE_COLUMNS)));
     }
     let (asks, asked) = channel();
     let (looks, seen) = channel();

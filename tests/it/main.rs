@@ -17,3 +17,4 @@ mod support;
 mod theory;
 mod tidy;
 mod transcripts;
+mod verbs;

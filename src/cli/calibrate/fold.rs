@@ -1,6 +1,6 @@
 //! What the transcripts tell, put together: a fold over their records, file after file.
 //!
-//! A live gateway sees the container start and the worker's first take, and nothing between them: all of that is counted as
+//! A live gateway sees the container start and the worker come up, and nothing between them: all of that is counted as
 //! `import_s`. Stages that a transcript does tell apart are kept apart.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ struct Start {
     resume: bool,
     /// End of the last stage.
     since_us: u64,
+    /// A stage after the container was told: what is left until the worker is ready belongs to none.
+    seen_into: bool,
 }
 
 /// What was seen of an endpoint.
@@ -123,12 +125,15 @@ impl Seen {
                 }
                 let (endpoint, took) = (start.endpoint, seconds(start.since_us, now));
                 start.since_us = now;
+                start.seen_into |= *stage != StartStage::Container;
                 self.time(endpoint, key(*stage), took);
             }
             Event::WorkerReady { worker, epoch } => {
                 let Some(start) = self.starts.remove(&(*worker, *epoch)) else { return };
-                let rest = if start.resume { "resume_s" } else { "import_s" };
-                self.time(start.endpoint, rest, seconds(start.since_us, now));
+                if !start.seen_into {
+                    let rest = if start.resume { "resume_s" } else { "import_s" };
+                    self.time(start.endpoint, rest, seconds(start.since_us, now));
+                }
             }
             Event::WorkerStopped { worker, epoch, .. } => {
                 let since = self.stops.remove(&(*worker, *epoch));
@@ -163,7 +168,7 @@ impl Seen {
             Command::PullImage { host, image } => drop(self.open_pulls.insert((*host, *image), now)),
             Command::StartWorker { worker, epoch, endpoint, resume, .. } => {
                 self.owners.insert(*worker, *endpoint);
-                let start = Start { endpoint: *endpoint, resume: *resume, since_us: now };
+                let start = Start { endpoint: *endpoint, resume: *resume, since_us: now, seen_into: false };
                 self.starts.insert((*worker, *epoch), start);
             }
             Command::StopWorker { worker, epoch, .. } => drop(self.stops.entry((*worker, *epoch)).or_insert(now)),
