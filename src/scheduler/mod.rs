@@ -10,6 +10,9 @@
 //! facts that name an old one are ignored, so no driver has to be careful. One concern, one file:
 //! `intake` (jobs in), `dispatch` (job to worker), `attempts` (job out), `scaling` (how many), `lifecycle` (one worker up and down),
 //! `placement` (which host), `health` (failures), `rollout` (releases), `bounds` (settings), `timers`, `query`.
+//!
+//! A driver that outlives its process keeps the [`SchedulerState`] (`state`) and goes on from it (`restore`); a recorded transcript
+//! is told again and compared by `replay`.
 
 mod attempts;
 mod bounds;

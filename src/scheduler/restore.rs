@@ -253,3 +253,6 @@ fn host(id: HostId, saved: HostState, workers: &Slab<Worker>, catalogue: &Catalo
     }
     Ok(host)
 }
+
+#[cfg(test)]
+mod tests;

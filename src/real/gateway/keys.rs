@@ -1,5 +1,7 @@
 //! API keys by the management API: made (shown once), listed without themselves, revoked.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, Request, State};
 use axum::http::{Response, StatusCode};
 use serde::Deserialize;
@@ -37,11 +39,17 @@ fn unreadable(error: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "the keys cannot be read now")
 }
 
+async fn stored(gateway: &super::Gateway) -> Result<Vec<KeyRow>, Problem> {
+    let reader = Arc::clone(gateway.handle.reader());
+    let read = tokio::task::spawn_blocking(move || reader.keys()).await;
+    read.map_err(unreadable)?.map_err(unreadable)
+}
+
 /// GET `/keys`.
 pub async fn list(State(gateway): Shared, request: Request) -> ManageAnswer {
     let (parts, _) = request.into_parts();
     gateway.admit_operator(&parts)?;
-    let rows = tokio::task::block_in_place(|| gateway.handle.reader().keys()).map_err(unreadable)?;
+    let rows = stored(&gateway).await?;
     let all: Vec<Value> = rows.iter().map(document).collect();
     Ok(json_response(json!({ "keys": all }).to_string()))
 }
@@ -74,7 +82,7 @@ pub async fn create(State(gateway): Shared, request: Request) -> ManageAnswer {
 pub async fn revoke(State(gateway): Shared, Path(id): Path<String>, request: Request) -> ManageAnswer {
     let (parts, _) = request.into_parts();
     gateway.admit_operator(&parts)?;
-    let rows = tokio::task::block_in_place(|| gateway.handle.reader().keys()).map_err(unreadable)?;
+    let rows = stored(&gateway).await?;
     let row = rows.iter().find(|row| row.id == id).ok_or_else(|| Problem::not_found("key"))?;
     gateway.handle.key(keys::revoke(row)).await.map_err(Problem::from)?;
     let mut response = Response::new(axum::body::Body::empty());

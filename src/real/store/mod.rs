@@ -321,7 +321,7 @@ pub trait StoreReader: Send + Sync {
     fn by_idempotency_key(&self, endpoint: &str, key: &str) -> Result<Option<String>, StoreError>;
     /// Jobs of an endpoint, newest first, and how many there are in all.
     fn list(&self, endpoint: &str, offset: u64, limit: u32) -> Result<(Vec<JobRow>, u64), StoreError>;
-    /// Ids of jobs whose results have expired at `now_ms`, at most `limit`.
+    /// Ids of jobs whose results have expired at `now_ms`, at most `limit`; not those whose webhook has tries left.
     fn expired(&self, now_ms: u64, limit: u32) -> Result<Vec<String>, StoreError>;
     /// Pending deliveries due at `now_ms`, earliest first, and when the next one after them is due.
     fn due(&self, now_ms: u64, limit: u32) -> Result<(Vec<Delivery>, Option<u64>), StoreError>;

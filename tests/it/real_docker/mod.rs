@@ -231,7 +231,7 @@ fn a_container_runs_hardened_and_leaves_its_words_alone() {
     let Some(bench) = Bench::started("life") else { return };
     let script = "echo \"$RUNPOD_WEBHOOK_GET_JOB|$NVIDIA_VISIBLE_DEVICES|[$CUDA_VISIBLE_DEVICES]\"; \
                   grep -E 'CapEff|CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; grep /dev/shm /proc/mounts; \
-                  touch /x 2>&1; touch /tmp/x && echo tmp; exit 3";
+                  touch /x 2>&1; cd /tmp && touch x && echo tmp; exit 3";
     let mut hard = spec("w1-1", script);
     hard.run.read_only_root = true;
     hard.run.memory_limit_bytes = 64 << 20;

@@ -30,7 +30,7 @@ fn workers_reach_the_gateway_and_are_reached_but_not_by_each_other() {
     assert_eq!(bench.said(calls), ["hello worker"]);
     answering.join().expect("it answered");
 
-    let mut serves = spec("w2-1", "echo up > /tmp/index.html; echo ready; exec httpd -f -p 8000 -h /tmp");
+    let mut serves = spec("w2-1", "cd /tmp; echo up > index.html; echo ready; exec httpd -f -p 8000 -h /tmp");
     serves.run.ports = vec![8000];
     bench.launcher.start(serves);
     assert_eq!(bench.next(), Report::StageEnded { worker: "w2-1".into(), stage: StartStage::Container });
