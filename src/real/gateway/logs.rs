@@ -12,7 +12,6 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
 
-use super::super::ids::is_id;
 use super::super::launcher::LogLine;
 use super::Gateway;
 use super::jobs::{Shared, json_response};
@@ -48,7 +47,7 @@ pub async fn logs(
     let (parts, _) = request.into_parts();
     gateway.admit_operator(&parts)?;
     let wanted = wanted(&parts)?;
-    if !is_id(&worker) {
+    if !super::super::ids::is_id(&worker) {
         return Err(Problem::not_found("worker").into());
     }
     let lines = gateway.handle.logs(&endpoint, &worker, TAIL_MAX as usize).await?;
