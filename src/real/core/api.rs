@@ -314,7 +314,7 @@ pub struct BillView {
     pub billed_s: Vec<(String, f64)>,
 }
 
-/// A place on a worker for one request of a load-balancing endpoint. Give it back with [`Handle::release`].
+/// A place on a worker for one request of a load-balancing endpoint. Give it back with [`Handle::release`](super::handle::Handle::release).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Number of the request.
