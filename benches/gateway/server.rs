@@ -51,7 +51,7 @@ impl Server {
                echo:\n    gpu_classes: ADA_24\n    workers: {{active: 1, max: 1, extra: 0}}\n    concurrency: {concurrency}\n    \
                  run: {{command: [\"{binary}\", worker, echo, --concurrency, \"{concurrency}\"], env: {{THERMOCLINE_TEST: {mark}}}}}\n  \
                parked:\n    gpu_classes: ADA_24\n    workers: {{active: 0, max: 0, extra: 0}}\n    run: {{command: [\"{binary}\"]}}\n\
-             serve: {{}}\n"
+             serve: {{rate_limits: \"off\"}}\n"
         );
         fs::write(folder.join("app.yaml"), app).expect("the file can be written");
         let address = SocketAddr::from(([127, 0, 0, 1], 0));

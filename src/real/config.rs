@@ -35,6 +35,8 @@ pub struct ServeConfig {
     pub retention_sync_s: f64,
     /// Webhooks to private addresses are allowed to these hosts or networks (`10.0.0.0/8`, `localhost`). Default none.
     pub webhook_allow: Vec<String>,
+    /// The platform's rate limits hold (contract §4.4); otherwise none do. Default true.
+    pub rate_limits: bool,
     /// What the scheduler knows before the first event.
     pub scheduler: SchedulerConfig,
     /// The hosts, in order of their ids.

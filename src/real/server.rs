@@ -269,6 +269,9 @@ fn gateway_config(config: &ServeConfig, handle: &Handle) -> Result<gateway::Gate
         gpu_classes: config.scheduler.gpu_classes.iter().map(|class| class.name.clone()).collect(),
         ..gateway::GatewayConfig::default()
     };
+    if !config.rate_limits {
+        settings.rates = None;
+    }
     settings.times.poll_hold = Duration::from_secs_f64(config.poll_hold_s);
     if let Some(tls) = &config.tls {
         let made = gateway::tls(tls).map_err(|error| ServeError::Config(error.to_string()))?;

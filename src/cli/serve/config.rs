@@ -12,7 +12,7 @@ use crate::real::config::{
     ServeConfig, TlsConfig, VolumeMount,
 };
 use crate::scenario::serving::{ServedEndpoint, ServedHost, Serving};
-use crate::scenario::types::serve::{Auth, Docker, GpuAccess, Kind, LauncherKind, Run, StoreKind};
+use crate::scenario::types::serve::{Auth, Docker, GpuAccess, Kind, LauncherKind, RateLimiting, Run, StoreKind};
 
 /// What the command line says instead of the file.
 #[derive(Clone, Debug, Default, Args)]
@@ -53,6 +53,7 @@ pub fn serve_config(serving: &Serving, overrides: &Overrides) -> Result<(ServeCo
         retention_s: serve.retention_s.get(),
         retention_sync_s: serve.retention_sync_s.get(),
         webhook_allow: serve.webhook_allow.0.clone(),
+        rate_limits: serve.rate_limits == RateLimiting::Platform,
         scheduler: serving.plan.scheduler.clone(),
         hosts: serving.plan.hosts.iter().map(|host| host_config(host, &serving.base)).collect(),
         endpoints: endpoint_configs(serving, &mut notes)?,

@@ -50,6 +50,9 @@ pub struct Serve {
     /// Hosts and networks with private addresses to which webhooks may go, such as `localhost` or `10.0.0.0/8`.
     #[schemars(extend("default" = serde_json::json!([]), "x-source" = "ours: public addresses only"))]
     pub webhook_allow: OneOrMany<String>,
+    /// How many requests an endpoint lets through.
+    #[schemars(extend("default" = "platform", "x-source" = "RunPod docs, rate limits"))]
+    pub rate_limits: RateLimiting,
     /// Longest hold of a worker's poll.
     #[schemars(extend("default" = 30, "x-source" = "worker SDK 1.12 gives up at 90 s"))]
     pub poll_hold_s: PollSeconds,
@@ -63,6 +66,16 @@ pub enum StoreKind {
     Sqlite,
     /// In memory: gone with the process.
     Memory,
+}
+
+/// How many requests an endpoint lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RateLimiting {
+    /// As many as the platform, per operation: 1,000 `/run`, 2,000 `/runsync` and as many `/status` in 10 s, more with many workers.
+    Platform,
+    /// Any number.
+    Off,
 }
 
 /// How workers are launched.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::harness::{App, Server, eventually, script_path};
 use super::python;
+use crate::real_docker::outside::Cut;
 
 /// The image of `image.sh` that fits this tree, if it has been made.
 fn image() -> Option<String> {
@@ -47,6 +48,11 @@ struct Contained {
 
 impl Contained {
     fn start(test: &str, settings: &[&str]) -> Option<Contained> {
+        Contained::start_by(test, settings, None)
+    }
+
+    /// With the engine behind this socket.
+    fn start_by(test: &str, settings: &[&str], socket: Option<&Path>) -> Option<Contained> {
         let image = image()?;
         let handlers = script_path("probe.py").parent().expect("a folder").display().to_string();
         let image = format!("image: {image}");
@@ -54,8 +60,11 @@ impl Contained {
         let settings = [&[image.as_str(), volumes.as_str()], settings].concat();
         let command = ["python3".to_owned(), "/handlers/probe.py".to_owned()];
         let app = App::new()?.endpoint_running("e", &command, &[], &settings);
-        let server = app.serve("launcher: docker").start(test);
-        Some(Contained { server })
+        let mut app = app.serve("launcher: docker");
+        if let Some(socket) = socket {
+            app = app.serve(&format!("docker: {{endpoint: \"unix://{}\"}}", socket.display()));
+        }
+        Some(Contained { server: app.start(test) })
     }
 
     /// Ids of its containers, those that have ended too.
@@ -119,6 +128,31 @@ fn containers_go_on_under_the_next_gateway() {
     assert_eq!(done.get("retries").and_then(Value::as_u64).unwrap_or(0), 0, "{done}");
     assert_eq!(app.containers(), before, "adopted, neither doubled nor replaced");
     assert_eq!(app.server.complete("e", json!({}))["workerId"], done["workerId"]);
+}
+
+#[test]
+fn without_its_engine_the_gateway_serves_and_what_runs_goes_on() {
+    if image().is_none() {
+        return;
+    }
+    let socket = std::env::temp_dir().join(format!("thermocline-e2e-cut-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&socket);
+    let way = Cut::new(socket.clone());
+    let settings = ["workers: {active: 1, max: 2, extra: 0}"];
+    let Some(app) = Contained::start_by("docker-cut", &settings, Some(&socket)) else { return };
+    let server = &app.server;
+    let running = server.submit("e", json!({ "do": "sleep", "seconds": 3 }));
+    server.until_status("e", &running, "IN_PROGRESS");
+    way.cut();
+    // The worker needs no engine to work, the gateway none to answer and to accept.
+    let waiting = server.submit("e", json!({ "text": "later" }));
+    let done = server.until_status("e", &running, "COMPLETED");
+    assert_eq!(done.get("retries").and_then(Value::as_u64).unwrap_or(0), 0, "{done}");
+    server.get("/v2/e/health");
+    way.mend();
+    server.until_status("e", &waiting, "COMPLETED");
+    server.complete("e", json!({}));
+    way.cut();
 }
 
 #[test]

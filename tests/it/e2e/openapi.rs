@@ -14,20 +14,21 @@ fn schemathesis_finds_nothing() {
     let mut server = app.endpoint("e", "probe.py", &[], &[]).start("openapi");
     let made = server.post("/management/v2/keys", &json!({ "label": "fuzzer" })).json();
     let key = made["key"].as_str().expect("the key itself");
+    // A schema cannot say which settings go together, nor which GPU classes this machine has: 422 says it in words.
+    let allowed = r#"["2xx", "3xx", "401", "403", "404", "409", "422", "429", "5xx"]"#;
+    let settings = format!("[checks]\npositive_data_acceptance.expected-statuses = {allowed}\n");
+    std::fs::write(server.path("schemathesis.toml"), settings).expect("it can be written");
     let output = python::run(
         Command::new(server.venv.join("bin/schemathesis"))
             .arg("run")
             .arg(format!("{}/openapi.json", server.url()))
             .args(["--header", &format!("Authorization: Bearer {key}")])
             // It could revoke its own key. That requests without a key are refused is looked at below: the gateway answers too
-            // many of them with 429, which the first two checks take for an error; which settings go together, and how lenient
-            // the gateway is where the SDK needs it, no schema can say.
+            // many of them with 429, which the first two checks take for an error; how lenient the gateway is where the SDK
+            // needs it, no schema can say.
             .args(["--exclude-path", "/management/v2/keys/{id}"])
-            .args([
-                "--exclude-checks",
-                "ignored_auth,missing_required_header,positive_data_acceptance,negative_data_rejection",
-            ])
-            .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1", "--workers", "2"])
+            .args(["--exclude-checks", "ignored_auth,missing_required_header,negative_data_rejection"])
+            .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1", "--workers", "2"])
             .args(["--request-timeout", "30", "--suppress-health-check", "all"])
             .current_dir(&server.folder),
     );

@@ -7,7 +7,7 @@
     reason = "the environment says whether an engine must be there, and a test that skips says so"
 )]
 
-mod outside;
+pub mod outside;
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -81,20 +81,22 @@ fn an_image_that_is_there_is_there_and_one_that_cannot_be_had_fails_for_all_who_
 }
 
 /// A way to the engine that can be cut.
-struct Cut {
+pub struct Cut {
     socket: PathBuf,
     open: Arc<Mutex<Vec<UnixStream>>>,
 }
 
 impl Cut {
-    fn new(socket: PathBuf) -> Cut {
+    /// A socket that leads to the engine.
+    pub fn new(socket: PathBuf) -> Cut {
         let open: Arc<Mutex<Vec<UnixStream>>> = Arc::default();
         let cut = Cut { socket, open };
         cut.mend();
         cut
     }
 
-    fn mend(&self) {
+    /// Opens the way again.
+    pub fn mend(&self) {
         let listener = UnixListener::bind(&self.socket).expect("a socket");
         let open = Arc::clone(&self.open);
         std::thread::spawn(move || {
@@ -111,7 +113,8 @@ impl Cut {
         });
     }
 
-    fn cut(&self) {
+    /// Breaks every connection and lets no new one in.
+    pub fn cut(&self) {
         fs::remove_file(&self.socket).expect("it was there");
         for stream in self.open.lock().expect("no thread panics with it").drain(..) {
             let _ = stream.shutdown(std::net::Shutdown::Both);
