@@ -11,6 +11,7 @@
 
 mod calibrate;
 mod client;
+mod compare;
 mod completions;
 mod config;
 mod doctor;
@@ -145,6 +146,8 @@ pub struct Cli {
 enum Verb {
     /// Simulate application files and print what came out
     Run(run::RunArgs),
+    /// Hold policies against each other: cost, waits, who is significantly better
+    Compare(compare::CompareArgs),
     /// Check application files: every mistake with its place and a fix
     Validate(validate::ValidateArgs),
     /// Print every setting of an application file with its source
@@ -189,6 +192,7 @@ impl Verb {
     fn run(&self) -> Result<(), Failure> {
         match self {
             Verb::Run(args) => run::run(args),
+            Verb::Compare(args) => compare::run(args),
             Verb::Validate(args) => validate::run(args),
             Verb::Config(args) => config::run(args),
             Verb::Schema(args) => schema::run(args),

@@ -1,6 +1,7 @@
-//! Finished runs for people. Reads results only; computes nothing but shares.
+//! Finished runs and comparisons for people. Reads results only; computes nothing but shares.
 
 pub mod advice;
+pub mod comparison;
 pub mod format;
 pub mod text;
 
