@@ -16,12 +16,13 @@ pub fn text(comparison: &Comparison, width: u16) -> String {
 }
 
 fn one(table: &ScenarioComparison, comparison: &Comparison, width: usize) -> String {
-    let mut text = header(table, comparison, width);
-    text += &section(
-        &format!("Cost per run, US dollars (ranked by {})", comparison.profile),
-        costs(table, comparison),
-        width,
-    );
+    header(table, comparison, width) + &body(table, comparison, width)
+}
+
+/// The tables of one scenario and what can be said from them, without the header.
+pub(super) fn body(table: &ScenarioComparison, comparison: &Comparison, width: usize) -> String {
+    let title = format!("Cost per run, US dollars (ranked by {})", comparison.profile);
+    let mut text = section(&title, costs(table, comparison), width);
     text += &section("Waiting (seconds) and workers, per run", service(table), width);
     text += "\nWhat can be said\n";
     for line in findings(table, comparison) {
@@ -69,7 +70,7 @@ fn header(table: &ScenarioComparison, comparison: &Comparison, width: usize) -> 
 }
 
 /// Words in lines, without the mark of a list.
-fn plain(text: &str, width: usize) -> String {
+pub(super) fn plain(text: &str, width: usize) -> String {
     let lines = wrapped(text, width);
     let lines: Vec<&str> = lines.lines().map(|line| line.trim_start_matches([' ', '-'])).collect();
     lines.join("\n") + "\n"

@@ -3,7 +3,9 @@
 pub mod advice;
 pub mod comparison;
 pub mod format;
+pub mod sweep;
 pub mod text;
+pub mod tuning;
 
 pub use advice::{Advice, advice};
 pub use text::text;

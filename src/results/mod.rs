@@ -2,8 +2,11 @@
 
 pub mod comparison;
 pub mod directory;
+pub mod reader;
 pub mod summary;
+pub mod sweep;
 pub mod tables;
+pub mod tuning;
 
 pub use comparison::{Comparison, Interval};
 pub use directory::Directory;

@@ -36,6 +36,13 @@ pub enum Replications {
         /// Most replications.
         cap: usize,
     },
+    /// These seeds, on these parts of the trace; `says` is what differs between them.
+    Given {
+        /// The replications.
+        all: Vec<Replication>,
+        /// In words.
+        says: String,
+    },
     /// Parts of the trace of this many seconds, one replication each, under seeds from `first` on.
     Parts {
         /// Seconds of the trace.
@@ -135,11 +142,26 @@ pub fn compare(
     }
     let times = match options.replications {
         Replications::Parts { .. } => Some(TraceTimes::read(&plain.plan)?),
+        Replications::Given { ref all, .. } if all.iter().any(|one| one.window.is_some()) => {
+            Some(TraceTimes::read(&plain.plan)?)
+        }
         _ => None,
     };
     let samples = samples(entrants, options, times.as_ref(), watch)?;
     let floor = bound.and_then(|bound| floor(plain, &samples.replications, times.as_ref(), options.profile, bound));
     Ok(judge::judge(plain, entrants, options, &samples, floor.as_deref()))
+}
+
+/// The samples of `entrants` under replications whose number is known: one list each.
+///
+/// # Errors
+/// If a run cannot be made.
+pub fn samples_of(
+    entrants: &[Entrant],
+    replications: &Replications,
+    times: Option<&TraceTimes>,
+) -> Result<Vec<Vec<Sample>>, CompareError> {
+    run_batch(entrants, &first_batch(replications, times), times, 0, &|_| {})
 }
 
 /// Runs replications of `entrants` until there are enough.
@@ -179,6 +201,7 @@ fn first_batch(replications: &Replications, times: Option<&TraceTimes>) -> Vec<R
     match replications {
         Replications::Seeds(seeds) => seeds.iter().map(|seed| Replication { seed: *seed, window: None }).collect(),
         Replications::UntilPrecise { first, cap, .. } => seeds(*first, LEAST.min(*cap)),
+        Replications::Given { all, .. } => all.clone(),
         Replications::Parts { length_s, first } => {
             let parts = times.map_or_else(Vec::new, |times| times.parts(*length_s));
             let numbered = parts.into_iter().zip(*first..);
@@ -247,6 +270,7 @@ fn floor(
 /// What differs from one replication to the next, in words.
 fn varies(plan: &Plan, replications: &Replications) -> String {
     match (origin(plan), replications) {
+        (_, Replications::Given { says, .. }) => says.clone(),
         (_, Replications::Parts { length_s, .. }) => {
             format!("the part of the trace ({length_s} s each, begun without flex workers), service times and failures")
         }

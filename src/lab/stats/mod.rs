@@ -1,10 +1,11 @@
 //! Statistics for comparisons, over replications and never over pooled jobs (Law, Simulation Modeling and Analysis, ch. 9-11).
 //!
 //! [`student`]: the t distribution. [`estimate`]: means, paired differences, ratios, bootstrap. [`multiple`]: many comparisons
-//! at once. Everything is a pure function of its numbers; the bootstrap has a seed of its own.
+//! at once. [`random`]: its own random numbers. Everything is a pure function of its numbers; the bootstrap has a seed of its own.
 
 pub mod estimate;
 pub mod multiple;
+pub mod random;
 pub mod student;
 
 pub use estimate::{Paired, bootstrap_mean, jackknife_ratio, mean_interval, relative_change, variance_reduction};

@@ -41,6 +41,7 @@ pub fn may_be_best(samples: &[&[f64]]) -> Vec<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::stats::random::Stream;
 
     #[test]
     fn holm_by_hand() {
@@ -69,14 +70,10 @@ mod tests {
     fn the_best_is_kept_as_often_as_the_level_says() {
         // Five equal candidates, 400 experiments: the first one is a best one and may be dropped in at most 5 % of them; 4.5
         // standard errors above that is 9.9 %.
-        let mut state = 11_u64;
-        let mut uniform = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as f64 / (1_u64 << 31) as f64
-        };
+        let mut stream = Stream::new(11, 0);
         let mut dropped = 0;
         for _ in 0..400 {
-            let samples: Vec<Vec<f64>> = (0..5).map(|_| (0..12).map(|_| uniform()).collect()).collect();
+            let samples: Vec<Vec<f64>> = (0..5).map(|_| (0..12).map(|_| stream.uniform()).collect()).collect();
             let views: Vec<&[f64]> = samples.iter().map(Vec::as_slice).collect();
             dropped += usize::from(!may_be_best(&views)[0]);
         }
