@@ -91,7 +91,11 @@ pub struct TuneArgs {
 
 /// As a share, but 0 is allowed.
 fn margin(text: &str) -> Result<f64, String> {
-    if ["0", "0%"].contains(&text.trim()) { Ok(0.0) } else { share(text).map_err(|_| format!("`{text}` is not a share")) }
+    if ["0", "0%"].contains(&text.trim()) {
+        Ok(0.0)
+    } else {
+        share(text).map_err(|_| format!("`{text}` is not a share"))
+    }
 }
 
 pub(super) fn run(args: &TuneArgs) -> Result<(), Failure> {
@@ -116,7 +120,11 @@ pub(super) fn run(args: &TuneArgs) -> Result<(), Failure> {
     let tuning = on_threads(args.threads, || tune::tune(&options, None, &|done, of| steps.show(done, of)))??;
     drop(steps);
     write(args, &tuning)?;
-    if args.json { output::answer_json(&tuning) } else { output::answer(&report::tuning::text(&tuning, output::width())) }
+    if args.json {
+        output::answer_json(&tuning)
+    } else {
+        output::answer(&report::tuning::text(&tuning, output::width()))
+    }
 }
 
 /// `--param` is `--vary` below the endpoint.
@@ -161,7 +169,8 @@ fn write(args: &TuneArgs, tuning: &Tuning) -> Result<(), Failure> {
 
 /// Where the settings come from, as comments.
 fn header(tuning: &Tuning, chosen: &TunedPoint) -> String {
-    let change = |change: Option<f64>| change.map_or("unknown".to_owned(), |change| format!("{:+.1} %", 100.0 * change));
+    let change =
+        |change: Option<f64>| change.map_or("unknown".to_owned(), |change| format!("{:+.1} %", 100.0 * change));
     format!(
         "# Found by `thermocline tune` {} for {}: {} by the {} bill.\n# Policy {}; cost against the platform's defaults {} on \
          {},\n# {} on {}.\n",
@@ -187,7 +196,8 @@ fn policy_file(tuning: &Tuning, chosen: &TunedPoint) -> String {
 
 /// Paths of traces are taken from the folder of the file that names them: from that of `new` instead of that of `old`.
 fn rebase(tree: &mut Node, old: &Path, new: &Path) {
-    let folder = |path: &Path| path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")).to_owned();
+    let folder =
+        |path: &Path| path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")).to_owned();
     let (old, new) = (folder(old), folder(new));
     let Ok(target) = new.canonicalize() else { return };
     each_file(tree, &mut |text| {
@@ -216,7 +226,8 @@ fn each_file(tree: &mut Node, change: &mut impl FnMut(&mut String)) {
 
 /// The way from a folder to a file, both absolute.
 fn relative(file: &Path, folder: &Path) -> PathBuf {
-    let (to, from): (Vec<Component<'_>>, Vec<Component<'_>>) = (file.components().collect(), folder.components().collect());
+    let (to, from): (Vec<Component<'_>>, Vec<Component<'_>>) =
+        (file.components().collect(), folder.components().collect());
     let common = to.iter().zip(&from).take_while(|(a, b)| a == b).count();
     let up = from[common..].iter().map(|_| Component::ParentDir);
     up.chain(to[common..].iter().copied()).collect()

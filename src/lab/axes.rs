@@ -129,7 +129,10 @@ pub fn grid(axes: &[Axis]) -> Result<Vec<Vec<String>>, String> {
         points = points
             .into_iter()
             .flat_map(|point: Vec<String>| {
-                values.iter().map(move |value| [point.as_slice(), std::slice::from_ref(value)].concat()).collect::<Vec<_>>()
+                values
+                    .iter()
+                    .map(move |value| [point.as_slice(), std::slice::from_ref(value)].concat())
+                    .collect::<Vec<_>>()
             })
             .collect();
     }
@@ -218,7 +221,10 @@ mod tests {
         let axes = [Axis::parse("a=1,2").unwrap(), Axis::parse("b=x,y,z").unwrap()];
         let points = grid(&axes).unwrap();
         assert_eq!(points.len(), 6);
-        assert_eq!((points[0].join(" "), points[1].join(" "), points[5].join(" ")), ("1 x".into(), "1 y".into(), "2 z".into()));
+        assert_eq!(
+            (points[0].join(" "), points[1].join(" "), points[5].join(" ")),
+            ("1 x".into(), "1 y".into(), "2 z".into())
+        );
         assert_eq!(grid(&[]).unwrap(), [Vec::<String>::new()]);
         let huge = vec![Axis::parse("a=1..9:5000").unwrap(); 2];
         assert!(grid(&huge).unwrap_err().contains("--random"));
@@ -226,7 +232,8 @@ mod tests {
 
     #[test]
     fn drawn_points_repeat_and_stay_inside() {
-        let axes = [Axis::parse("a=1..4").unwrap(), Axis::parse("b=0.1..10.0:log").unwrap(), Axis::parse("c=x,y").unwrap()];
+        let axes =
+            [Axis::parse("a=1..4").unwrap(), Axis::parse("b=0.1..10.0:log").unwrap(), Axis::parse("c=x,y").unwrap()];
         let points = random(&axes, 400, 1);
         assert_eq!(points[..50], random(&axes, 50, 1)[..], "more points only add");
         assert_ne!(points[..50], random(&axes, 50, 2)[..]);

@@ -138,9 +138,13 @@ fn short(settings: &Json) -> String {
     for (key, value) in settings.as_object().into_iter().flatten() {
         match value {
             Json::Object(map) => {
-                words.extend(map.iter().map(|(key, value)| {
-                    if key == "type" { flow(value) } else { format!("{key} {}", flow(value)) }
-                }));
+                words.extend(
+                    map.iter().map(
+                        |(key, value)| {
+                            if key == "type" { flow(value) } else { format!("{key} {}", flow(value)) }
+                        },
+                    ),
+                );
             }
             other => words.push(format!("{key} {}", flow(other))),
         }
@@ -180,7 +184,9 @@ mod tests {
             ..Default::default()
         };
         let shown = text(&tuning, 100);
-        for words in ["-40.0 %", "-35.0 %", "of 10 parts", "scaler: {type: per_job}", "idle_timeout_s: 3.5", "> per_job"] {
+        for words in
+            ["-40.0 %", "-35.0 %", "of 10 parts", "scaler: {type: per_job}", "idle_timeout_s: 3.5", "> per_job"]
+        {
             assert!(shown.contains(words), "no `{words}` in\n{shown}");
         }
         tuning.verdict.holds = Some(false);

@@ -171,7 +171,10 @@ impl<W: Write> Table<W> {
                 let fields = names.iter().map(|(name, kind)| Field::new(name.as_str().into(), data_type(*kind)));
                 let writer = ParquetWriter::new(writer).batched(&Schema::from_iter(fields));
                 let writer = writer.map_err(|error| OutputError::Parquet { path: path.clone(), error })?;
-                Sink::Parquet { writer, columns: names.into_iter().map(|(name, kind)| (name, Values::new(kind))).collect() }
+                Sink::Parquet {
+                    writer,
+                    columns: names.into_iter().map(|(name, kind)| (name, Values::new(kind))).collect(),
+                }
             }
         };
         Ok(Table { path, columns, sink, buffered: 0, rows: 0, error: None })

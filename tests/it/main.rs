@@ -5,6 +5,7 @@ mod checker;
 mod cli;
 mod e2e;
 mod golden;
+mod lab;
 mod live_traces;
 mod properties;
 mod real_docker;

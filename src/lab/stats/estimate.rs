@@ -97,9 +97,8 @@ pub fn bootstrap_mean(values: &[f64]) -> Interval {
         return Interval { mean: mean(values), low: None, high: None };
     }
     let mut stream = Stream::new(1, n as u64);
-    let mut means: Vec<f64> = (0..RESAMPLES)
-        .map(|_| (0..n).map(|_| values[stream.below(n)]).sum::<f64>() / n as f64)
-        .collect();
+    let mut means: Vec<f64> =
+        (0..RESAMPLES).map(|_| (0..n).map(|_| values[stream.below(n)]).sum::<f64>() / n as f64).collect();
     means.sort_by(f64::total_cmp);
     let at = |q: f64| means[((q * RESAMPLES as f64).ceil() as usize).clamp(1, RESAMPLES) - 1];
     let tail = (1.0 - CONFIDENCE) / 2.0;

@@ -96,7 +96,9 @@ impl Prepared {
             return Err(SweepError::Input(format!("--vary {typed}: {} is varied already", axis.path)));
         }
         if let Some((_, typed)) = spec.axes.iter().find(|(axis, _)| axis.path == "seed") {
-            return Err(SweepError::Input(format!("--vary {typed}: every point has the same seeds; give --seeds instead")));
+            return Err(SweepError::Input(format!(
+                "--vary {typed}: every point has the same seeds; give --seeds instead"
+            )));
         }
         let points = match spec.random {
             Some((count, seed)) if count <= axes::POINTS_MAX => axes::random(&axes, count, seed),
@@ -107,7 +109,8 @@ impl Prepared {
         let endpoints = plain.plan.endpoints.iter().map(|endpoint| endpoint.spec.name.clone()).collect();
         let prepared = Prepared { spec, manifest, endpoints, points };
         if prepared.points.len() <= CHECKED_FIRST {
-            let checks = (0..prepared.points.len()).into_par_iter().map(|number| prepared.scenarios(number).map(|_| ()));
+            let checks =
+                (0..prepared.points.len()).into_par_iter().map(|number| prepared.scenarios(number).map(|_| ()));
             checks.collect::<Vec<_>>().into_iter().collect::<Result<(), SweepError>>()?;
         }
         Ok(prepared)
@@ -151,7 +154,8 @@ impl Prepared {
                 SweepError::Input(format!("point {number}, policy {policy}, seed {seed}: {error}"))
             })
         };
-        let runs: Vec<Result<Sample, SweepError>> = (0..scenarios.len() * seeds.len()).into_par_iter().map(one).collect();
+        let runs: Vec<Result<Sample, SweepError>> =
+            (0..scenarios.len() * seeds.len()).into_par_iter().map(one).collect();
         let samples = runs.into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(Rows { point: number as u64, values: self.points[number].clone(), samples })
     }
@@ -168,8 +172,11 @@ impl Prepared {
         watch: &(dyn Fn(Progress) + Sync),
     ) -> Result<Option<Sweep>, SweepError> {
         let own: Vec<usize> = (0..self.points.len()).filter(|number| number % shard.of == shard.index).collect();
-        let open: Vec<usize> =
-            own.iter().copied().filter(|number| store.is_none_or(|store| store.load(self, *number).is_none())).collect();
+        let open: Vec<usize> = own
+            .iter()
+            .copied()
+            .filter(|number| store.is_none_or(|store| store.load(self, *number).is_none()))
+            .collect();
         let done = std::sync::atomic::AtomicUsize::new(own.len() - open.len());
         let one = |number: &usize| -> Result<Option<Rows>, SweepError> {
             let rows = self.run_point(*number)?;

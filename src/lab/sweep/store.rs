@@ -185,7 +185,8 @@ fn manifest_in(folder: &Path) -> Result<Option<Manifest>, SweepError> {
         Err(error) => return Err(failed(&path, error).into()),
     };
     let read = serde_json::from_str(&text);
-    read.map(Some).map_err(|error| SweepError::Input(format!("{}: not the document of a sweep: {error}", path.display())))
+    read.map(Some)
+        .map_err(|error| SweepError::Input(format!("{}: not the document of a sweep: {error}", path.display())))
 }
 
 /// The first thing in which two sweeps differ.

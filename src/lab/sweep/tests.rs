@@ -4,7 +4,8 @@ use std::fs;
 
 use super::*;
 
-const APP: &str = "max_jobs: 60\nendpoints:\n  a:\n    preset: sdxl-image\n    traffic: {type: poisson, rate_per_s: 0.02}\n";
+const APP: &str =
+    "max_jobs: 60\nendpoints:\n  a:\n    preset: sdxl-image\n    traffic: {type: poisson, rate_per_s: 0.02}\n";
 
 struct Scratch(PathBuf);
 

@@ -104,8 +104,8 @@ impl Limit {
         let value = value.trim();
         let (number, unit) = value.strip_suffix('%').map_or((value, 1.0), |number| (number.trim(), 100.0));
         let number = number.strip_suffix('s').unwrap_or(number);
-        let value = number.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
-        let value = value.ok_or_else(|| wrong(&format!("`{value}` is not a number from 0 on")))? / unit;
+        let parsed = number.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+        let value = parsed.ok_or_else(|| wrong(&format!("`{value}` is not a number from 0 on")))? / unit;
         Ok(Limit { figure, value })
     }
 

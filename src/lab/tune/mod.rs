@@ -15,7 +15,9 @@ use serde_json::Value as Json;
 use super::axes::Axis;
 use super::candidate::Candidate;
 use super::compare::sample::Sample;
-use super::compare::{self, BoundOf, CompareError, Entrant, Options as CompareOptions, Replication, Replications, judge};
+use super::compare::{
+    self, BoundOf, CompareError, Entrant, Options as CompareOptions, Replication, Replications, judge,
+};
 use super::traces::{Origin, PartError, TraceTimes, origin};
 use crate::ledger::Profile;
 use crate::results::comparison::ScenarioComparison;
@@ -139,7 +141,10 @@ pub fn tune(
         refused: found.refused.clone(),
         baseline,
         chosen: chosen.map(|of| tuned_point(of, &bases, meets(of, 0.0))),
-        front: front(&found.all, options.profile).into_iter().map(|of| tuned_point(of, &bases, meets(of, 0.0))).collect(),
+        front: front(&found.all, options.profile)
+            .into_iter()
+            .map(|of| tuned_point(of, &bases, meets(of, 0.0)))
+            .collect(),
         ..Tuning::default()
     };
     if chosen.is_some_and(|of| !meets(of, options.margin)) {
@@ -151,7 +156,9 @@ pub fn tune(
     if let Some(chosen) = tuning.chosen.clone() {
         validate(options, &plain, &data, &chosen, bound, &mut tuning)?;
     } else {
-        tuning.notes.push("nothing that was tried meets the goal; the front shows what there is to choose from".to_owned());
+        tuning
+            .notes
+            .push("nothing that was tried meets the goal; the front shows what there is to choose from".to_owned());
     }
     Ok(tuning)
 }
@@ -280,8 +287,7 @@ fn validate(
     };
     let entrants = candidates.iter().map(entrant).collect::<Result<Vec<_>, _>>()?;
     let run = |replications: &Replications, bound: Option<BoundOf<'_>>| -> Result<ScenarioComparison, CompareError> {
-        let options =
-            CompareOptions { replications: replications.clone(), profile: options.profile, baseline: 0 };
+        let options = CompareOptions { replications: replications.clone(), profile: options.profile, baseline: 0 };
         compare::compare(plain, &entrants, &options, bound, &|_| {})
     };
     // The limits of the validation data are those that the defaults yield there, where the goal is relative to them.

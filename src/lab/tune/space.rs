@@ -227,9 +227,14 @@ fn put(map: &mut Map<String, Json>, path: &str, value: Json) {
 
 fn range_of(values: &Values) -> Range {
     match values {
-        Values::Range { low, high, log, whole, .. } => Range::Number { low: *low, high: *high, log: *log, whole: *whole },
+        Values::Range { low, high, log, whole, .. } => {
+            Range::Number { low: *low, high: *high, log: *log, whole: *whole }
+        }
         Values::List(texts) => Range::Choice(
-            texts.iter().map(|text| serde_json::from_str(text).unwrap_or_else(|_| Json::String(text.clone()))).collect(),
+            texts
+                .iter()
+                .map(|text| serde_json::from_str(text).unwrap_or_else(|_| Json::String(text.clone())))
+                .collect(),
         ),
     }
 }

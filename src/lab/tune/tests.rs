@@ -83,7 +83,8 @@ fn a_goal_that_nothing_meets_is_said() {
 
 #[test]
 fn a_trace_is_split_in_time_and_settings_that_cannot_run_are_counted() {
-    let app = CLOCKWORK.replace("{type: renewal, gap_s: 20}", "{type: trace, file: t.csv}").replace("max_jobs: 60\n", "");
+    let app =
+        CLOCKWORK.replace("{type: renewal, gap_s: 20}", "{type: trace, file: t.csv}").replace("max_jobs: 60\n", "");
     let scratch = Scratch::new("trace", &app);
     let rows: String = (0..200).map(|row| format!("{},a\n", 20 * row)).collect();
     fs::write(scratch.0.join("t.csv"), format!("arrival_s,endpoint\n{rows}")).unwrap();
