@@ -88,17 +88,17 @@ impl Candidate {
         let overlay = Overlay { text: read::text(path, &shown)?, shown };
         let title = overlay.title()?;
         let name = title.name.unwrap_or_else(|| stem(path));
-        Ok(Candidate { name, summary: title.summary, overlays: vec![overlay] })
+        let scripts = scripts_of(&overlay, path.parent().unwrap_or(Path::new("")))?;
+        let overlays = std::iter::once(overlay).chain(scripts).collect();
+        Ok(Candidate { name, summary: title.summary, overlays })
     }
 
     /// A scaler written in Starlark, with its defaults.
     fn of_starlark(path: &Path) -> Result<Candidate, Problems> {
         let shown = printable(&path.display().to_string());
-        read::text(path, &shown)?;
-        // Paths in an application file are taken from its folder; this one was typed in another.
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let endpoint = json!({ "scaler": { "type": "starlark", "file": path.display().to_string() } });
-        Ok(Candidate::of_settings(&stem(&path), &format!("the Starlark policy {shown}"), &endpoint))
+        let text = read::text(path, &shown)?;
+        let endpoint = json!({ "scaler": { "type": shown, "source": text } });
+        Ok(Candidate::of_settings(&stem(path), &format!("the Starlark policy {shown}"), &endpoint))
     }
 
     fn of_registry(typed: &str) -> Option<Candidate> {
@@ -116,6 +116,30 @@ impl Candidate {
     pub fn load(&self, path: &Path, overrides: &[String]) -> Result<Scenario, Problems> {
         scenario::load_with(path, &self.overlays, overrides)
     }
+}
+
+/// The Starlark files that a policy file names, with their text: an application file looks for them in its own folder, a policy
+/// file means its own.
+fn scripts_of(overlay: &Overlay, folder: &Path) -> Result<Option<Overlay>, Problems> {
+    let settings = overlay.settings()?;
+    let mut whole = serde_json::Map::new();
+    for key in ["scaler", "keep_alive"] {
+        let Some(given) = settings.get(key) else { continue };
+        let mut map = match given {
+            Json::String(word) => serde_json::Map::from_iter([("type".to_owned(), Json::String(word.clone()))]),
+            Json::Object(map) => map.clone(),
+            _ => continue,
+        };
+        let name = map.get("type").and_then(Json::as_str).unwrap_or_default().to_owned();
+        if !name.ends_with(".star") || map.contains_key("source") {
+            continue;
+        }
+        let path = folder.join(&name);
+        map.insert("source".to_owned(), Json::String(read::text(&path, &printable(&path.display().to_string()))?));
+        whole.insert(key.to_owned(), Json::Object(map));
+    }
+    let text = json!({ "endpoint": whole }).to_string();
+    Ok((!whole.is_empty()).then(|| Overlay { shown: overlay.shown.clone(), text }))
 }
 
 /// Keys of an endpoint, names and summaries of everything in the registry that an endpoint chooses.
@@ -169,13 +193,14 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// If a file of the folder is not a policy file.
 pub fn usual(folder: &Path) -> Result<Vec<Candidate>, Problems> {
-    let mut all = vec![Candidate::platform_default()];
     let files = files(folder);
+    let mut all = files.iter().map(|path| Candidate::of_file(path)).collect::<Result<Vec<_>, _>>()?;
     if files.is_empty() {
         all.extend(registry::SCALING.iter().filter_map(|entry| Candidate::of_registry(entry.name)));
     }
-    for path in files {
-        all.push(Candidate::of_file(&path)?);
+    match all.iter().position(|candidate| candidate.name == PLATFORM_DEFAULT) {
+        Some(place) => all[..=place].rotate_right(1),
+        None => all.insert(0, Candidate::platform_default()),
     }
     Ok(all)
 }
@@ -206,6 +231,25 @@ mod tests {
     fn the_scalers_of_the_registry_are_the_usual_ones_where_there_is_no_folder() {
         let usual = usual(Path::new("no-such-folder")).unwrap();
         assert_eq!((usual[0].name.as_str(), usual.len()), (PLATFORM_DEFAULT, registry::SCALING.len() + 1));
+    }
+
+    #[test]
+    fn a_policy_file_brings_its_scripts_along() {
+        let folder = std::env::temp_dir().join(format!("thermocline-candidate-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("p.yaml"), "name: p\nendpoint: {scaler: {type: q.star, x: 1}, active: 1}\n")
+            .unwrap();
+        assert!(Candidate::of_file(&folder.join("p.yaml")).unwrap_err().to_string().contains("q.star: no such file"));
+        std::fs::write(folder.join("q.star"), "def advise(obs, state, params):\n    return 1\n").unwrap();
+        let candidate = Candidate::of_file(&folder.join("p.yaml")).unwrap();
+        let scaler = candidate.overlays[1].settings().unwrap()["scaler"].clone();
+        assert_eq!(
+            (&scaler["x"], scaler["source"].as_str().map(|text| text.contains("def advise"))),
+            (&json!(1), Some(true))
+        );
+        let usual: Vec<String> = usual(&folder).unwrap().into_iter().map(|candidate| candidate.name).collect();
+        assert_eq!(usual, [PLATFORM_DEFAULT, "p"]);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -11,19 +11,19 @@ impl Stream {
     }
 
     /// The next word.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         mix(self.0)
     }
 
     /// In [0, 1).
     pub fn uniform(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.word() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Below `count`, which is at least 1; the bias is below 2^-40 for any count that a search has.
     pub fn below(&mut self, count: usize) -> usize {
-        (self.next() % count.max(1) as u64) as usize
+        (self.word() % count.max(1) as u64) as usize
     }
 }
 
@@ -41,7 +41,7 @@ mod tests {
     fn streams_repeat_and_differ() {
         let words = |seed, number| {
             let mut stream = Stream::new(seed, number);
-            [stream.next(), stream.next()]
+            [stream.word(), stream.word()]
         };
         assert_eq!(words(1, 2), words(1, 2));
         assert_ne!(words(1, 2), words(1, 3));

@@ -115,7 +115,8 @@ pub fn merge(folders: &[PathBuf], out: &Path, force: bool) -> Result<Sweep, Swee
         return Err(OutputError::Exists { directory, found }.into());
     }
     fs::create_dir_all(out).map_err(|error| failed(out, error))?;
-    let paths = manifest.vary.iter().map(|typed| typed.split('=').next().unwrap_or("").trim().to_owned()).collect();
+    let paths: Vec<String> =
+        manifest.vary.iter().map(|typed| typed.split('=').next().unwrap_or("").trim().to_owned()).collect();
     match gather(folders, out, &manifest, &paths)? {
         Ok(sweep) => {
             Store { folder: out.to_owned() }.put_manifest(&manifest)?;
@@ -139,7 +140,7 @@ fn gather(
     folders: &[PathBuf],
     out: &Path,
     manifest: &Manifest,
-    paths: &Vec<String>,
+    paths: &[String],
 ) -> Result<Result<Sweep, Vec<usize>>, SweepError> {
     let find = |number: usize| {
         folders.iter().find_map(|folder| {
@@ -154,7 +155,7 @@ fn gather(
         return Ok(Err(missing));
     }
     let names: Vec<String> = manifest.policies.iter().map(|policy| policy.name.clone()).collect();
-    let mut sweep = Sweep { manifest: manifest.clone(), paths: paths.clone(), points: Vec::new() };
+    let mut sweep = Sweep { manifest: manifest.clone(), paths: paths.to_vec(), points: Vec::new() };
     let mut unreadable = Vec::new();
     let path = out.join(TABLE);
     let table = write_if(&path, paths, |table| {

@@ -42,7 +42,7 @@ impl Drop for Scratch {
     }
 }
 
-const VARY: [&str; 2] = ["endpoints.*.workers.max=1,2", "endpoints.a.traffic.0.rate_per_s=0.01..0.04:3"];
+const VARY: [&str; 2] = ["endpoints.*.workers.max=1,2", "endpoints.a.traffic.rate_per_s=0.01..0.04:3"];
 const WHOLE: Shard = Shard { index: 0, of: 1 };
 
 fn run(sweep: &Prepared, store: Option<&Store>, shard: Shard, threads: usize) -> Option<Sweep> {

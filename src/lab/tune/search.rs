@@ -202,7 +202,7 @@ impl<'a> Search<'a> {
                     evaluated.push(Evaluated { trial, samples });
                 }
                 Err(first) => {
-                    let refused = self.refused.get_or_insert_with(|| Refused { settings: 0, first });
+                    let refused = self.refused.get_or_insert(Refused { settings: 0, first });
                     refused.settings += 1;
                 }
             }

@@ -16,6 +16,8 @@ const AROUND: f64 = 10.0;
 const IDLE_TIMEOUT_S: (f64, f64) = (1.0, 600.0);
 /// Parameters that are no advice: how often a policy looks, and which random numbers it draws.
 const NOT_VARIED: [&str; 2] = ["tick_s", "seed"];
+/// The number of active workers, which policy files may also write as `active`.
+const ACTIVE: &str = "workers.active";
 /// Most active workers that are tried.
 const ACTIVE_MOST: u32 = 16;
 
@@ -122,11 +124,18 @@ impl Base {
                 settings.insert(key.to_owned(), json!({ "type": word }));
             }
         }
+        // One place for the number of active workers: the short form would win over the long one.
+        if let Some(active) = settings.remove("active") {
+            put(&mut settings, ACTIVE, active);
+        }
         let mut base = Base { name: candidate.name.clone(), settings, dimensions: Vec::new() };
         if params.is_empty() {
             base.add_usual(active_most.min(ACTIVE_MOST));
         } else {
-            params.iter().for_each(|axis| base.add(&axis.path, range_of(&axis.values), &Json::Null));
+            for axis in params {
+                let path = if axis.path == "active" { ACTIVE } else { axis.path.as_str() };
+                base.add(path, range_of(&axis.values), &Json::Null);
+            }
         }
         Ok(base)
     }
@@ -150,7 +159,7 @@ impl Base {
         }
         if active_most > 0 {
             let range = Range::Number { low: 0.0, high: f64::from(active_most), log: false, whole: true };
-            self.add("active", range, &json!(0));
+            self.add(ACTIVE, range, &json!(0));
         }
     }
 
@@ -280,7 +289,7 @@ mod tests {
     fn the_usual_space_is_that_of_the_registry() {
         let default = base("platform_default", &[]);
         let paths: Vec<&str> = default.dimensions.iter().map(|dimension| dimension.path.as_str()).collect();
-        assert!(paths.contains(&"scaler.delay_s") && paths.contains(&"idle_timeout_s") && paths.contains(&"active"));
+        assert!(paths.contains(&"scaler.delay_s") && paths.contains(&"idle_timeout_s") && paths.contains(&ACTIVE));
         assert!(!paths.contains(&"scaler.tick_s"), "{paths:?}");
         let counting = base("request_count", &[]);
         assert!(counting.dimensions.iter().all(|dimension| dimension.path != "idle_timeout_s"));
