@@ -25,6 +25,8 @@ type StopAnswer = Answer<Result<Vec<String>, super::api::Refusal>>;
 pub struct OpenTake {
     /// The gateway's number for it.
     pub ticket: u64,
+    /// Jobs that it would take.
+    pub slots: u32,
     /// Where the jobs go.
     pub answer: TakeAnswer,
 }

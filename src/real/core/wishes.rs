@@ -176,9 +176,14 @@ impl Core {
 
     fn signal_stop(&mut self, job: JobId, worker: WorkerId, attempt: u32) {
         let hand = self.tables.worker(worker).and_then(|entry| entry.hands.iter().find(|hand| hand.job == job));
-        let Some(id) = hand.map(|hand| hand.id.clone()) else { return };
+        let Some((id, ticket)) = hand.map(|hand| (hand.id.clone(), hand.is_ticket())) else { return };
         let now = self.now;
         let seat = self.desk.seat(worker);
+        if ticket {
+            // No signal can reach a request that went straight to a port: the gateway's own time limit ends it.
+            let epoch = seat.epoch;
+            return self.facts.push_back(Event::JobStopped { worker, epoch, job, attempt });
+        }
         let withheld = seat.withheld.iter().chain(&seat.pending).any(|(other, ..)| *other == job);
         if withheld {
             // It was never handed over.
@@ -278,14 +283,18 @@ impl Core {
         }
     }
 
-    /// A worker is there for a request of a load-balancing endpoint.
+    /// A worker is there for a request that goes straight to its port.
     fn seat_ticket(&mut self, ticket: u64, worker: WorkerId, epoch: u32) {
+        // The poll that said that there is room is not answered by a request that goes past it.
+        if let Some(take) = self.desk.known_seat(worker).and_then(|seat| seat.take.as_ref()) {
+            self.facts.push_back(Event::TakeOpened { worker, epoch, slots: take.slots });
+        }
         let Some(answer) = self.acquiring.remove(&ticket) else {
             // Whoever asked has gone: its place is given back.
             return self.housekeeping.released.push(ticket);
         };
-        let address = self.desk.known_seat(worker).and_then(|seat| seat.ports.first()).map(|(_, at)| at.clone());
-        let place = Place { ticket, worker: ids::worker_name(worker, epoch), address: address.unwrap_or_default() };
+        let address = self.address(worker).unwrap_or_default();
+        let place = Place { ticket, worker: ids::worker_name(worker, epoch), address };
         self.answer(answer, Ok(place));
     }
 

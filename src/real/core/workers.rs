@@ -66,7 +66,7 @@ impl Core {
         if seat.leaving {
             return reply(answer, Ok(Taken::Nothing));
         }
-        if let Some(old) = seat.take.replace(OpenTake { ticket, answer }) {
+        if let Some(old) = seat.take.replace(OpenTake { ticket, slots: slots.max(1), answer }) {
             let _ = old.answer.send(Ok(Taken::Nothing));
         }
         self.becomes_ready(worker, epoch);
@@ -101,7 +101,8 @@ impl Core {
     /// The worker says that it holds no job: hand-overs it never got go back, stop signals are obeyed.
     fn holds_nothing(&mut self, worker: WorkerId, epoch: u32) {
         let hands = self.tables.worker(worker).map(|entry| entry.hands.clone()).unwrap_or_default();
-        for hand in hands {
+        // A request that went straight to its port is not in the SDK's books.
+        for hand in hands.into_iter().filter(|hand| !hand.is_ticket()) {
             let withheld = self.desk.seat(worker).withheld.iter().any(|(job, ..)| *job == hand.job);
             if withheld {
                 continue;
@@ -265,7 +266,7 @@ impl Core {
             return;
         }
         self.tell(Event::WorkerPinged { worker, epoch });
-        for hand in hands {
+        for hand in hands.into_iter().filter(|hand| !hand.is_ticket()) {
             let seat = self.desk.seat(worker);
             let unsent = seat.withheld.iter().chain(&seat.pending).any(|(job, ..)| *job == hand.job);
             if unsent || ping.jobs.contains(&hand.id) {

@@ -181,3 +181,24 @@ fn the_example_application_serves_its_client_and_its_pipeline() {
     assert_eq!(words, json!(["warm", "water", "above", "cold", "water"]));
     server.until_health("count", "jobs", "completed", 1);
 }
+
+#[test]
+fn openai_calls_go_to_the_port_of_a_worker_that_also_works_for_its_queue() {
+    let Some(app) = App::new() else { return };
+    let settings = ["workers: {active: 0, max: 1, extra: 0}", "run: {openai_port: 8000}"];
+    let server = app.endpoint("e", "openai_port.py", &[], &settings).start("openai-port");
+    // The call itself is what starts the worker, and it waits for it.
+    let asked = json!({ "model": "probe", "messages": [] });
+    let answer = server.post("/v2/e/openai/v1/chat/completions", &asked);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["path"], "/v1/chat/completions");
+    assert_eq!(server.get("/v2/e/openai/v1/models")["data"][0]["id"], "probe");
+    let streamed = server.post("/v2/e/openai/v1/chat/completions", &json!({ "model": "probe", "stream": true }));
+    assert_eq!(streamed.text(), "data: warm\n\ndata: cold\n\ndata: [DONE]\n\n");
+    // The poll that made room for the calls is still open: jobs go the usual way, calls between them too.
+    for number in 0..3 {
+        let done = server.complete("e", json!({ "number": number }));
+        assert_eq!(done["output"], json!({ "queue": { "number": number } }));
+        assert_eq!(done["workerId"], server.post("/v2/e/openai/v1/chat/completions", &asked).json()["worker"]);
+    }
+}
