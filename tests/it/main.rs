@@ -6,6 +6,7 @@ mod cli;
 mod e2e;
 mod golden;
 mod live_traces;
+mod plausible;
 mod properties;
 mod real_docker;
 mod real_gateway;

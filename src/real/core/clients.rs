@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::super::config::EndpointKind;
 use super::super::ids;
+use super::super::spans::{self, TraceParent};
 use super::super::store::{JobRow, Write};
 use super::api::{JobNotice, JobStatus, Place, Refusal, Submission};
 use super::handle::Answer;
@@ -62,6 +63,9 @@ impl Core {
             webhook: submission.webhook,
             end: None,
         };
+        if self.outside.spans.is_some() {
+            self.desk.job(number).trace = submission.trace;
+        }
         self.desk.keep_payload(number, &submission.input, submission.s3.as_ref(), PAYLOAD_BUDGET);
         self.tables.add_job(row.clone(), endpoint, self.now);
         self.submitted.push(Submitted { number, id: id.clone(), answer });
@@ -92,9 +96,9 @@ impl Core {
     }
 
     /// The output of a job becomes the input of the endpoints that its own feeds.
-    pub(super) fn feed(&mut self, endpoint: &str, output: Option<&Bytes>) {
+    pub(super) fn feed(&mut self, row: &JobRow, trace: Option<TraceParent>, output: Option<&Bytes>) {
         let Some(output) = output else { return };
-        for next in self.definitions.feeds(endpoint) {
+        for next in self.definitions.feeds(&row.endpoint) {
             let submission = Submission {
                 endpoint: next,
                 sync: false,
@@ -103,6 +107,7 @@ impl Core {
                 webhook: None,
                 policy: JobPolicy::default(),
                 idempotency_key: None,
+                trace: Some(spans::below(row, trace)),
             };
             self.housekeeping.fed.push(submission);
         }

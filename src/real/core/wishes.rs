@@ -2,6 +2,7 @@
 
 use super::super::ids;
 use super::super::launcher::LaunchSpec;
+use super::super::spans;
 use super::super::store::{Delivery, DeliveryState, JobEnd, Write};
 use super::api::{HandedJob, JobNotice, JobStatus, Place, Refusal};
 use super::desk::StopSignal;
@@ -71,7 +72,7 @@ impl Core {
         };
         let now = self.now;
         let seat = self.desk.begin(worker, epoch);
-        seat.last_seen = now;
+        (seat.last_seen, seat.began) = (now, now);
         if let Some(launcher) = self.outside.launchers.get(host.index()).cloned() {
             self.effect(move || launcher.start(spec));
         }
@@ -256,7 +257,11 @@ impl Core {
             self.effect(move || bell.notify_one());
         }
         if outcome == JobOutcome::Completed {
-            self.feed(&row.endpoint, output.as_ref());
+            self.feed(&row, desk.trace, output.as_ref());
+        }
+        if let Some(sink) = self.outside.spans.clone() {
+            let spans = spans::of_job(&row, &end, desk.trace);
+            self.effect(move || sink.send(spans));
         }
         self.batch.push(Write::JobEnded { id: row.id, end: Box::new(end), output });
         self.effect(move || {

@@ -5,12 +5,14 @@ use bytes::Bytes;
 use super::super::config::{EndpointKind, LauncherConfig};
 use super::super::ids;
 use super::super::launcher::Report;
+use super::super::spans;
 use super::super::store::Write;
 use super::api::{Done, Ping, Refusal, Taken};
 use super::desk::{OpenTake, PINGS_LACKING, STOP_HOLD};
 use super::handle::Answer;
 use super::{Core, ProbeTarget, reply};
 use crate::policy::Phase;
+use crate::scheduler::transcript_text::stage_name;
 use crate::scheduler::{Event, ExitCause, JobResult, StartStage};
 use crate::units::{EndpointId, JobId, WorkerId};
 
@@ -90,12 +92,28 @@ impl Core {
         self.desk.seat(worker).ready = true;
         self.desk.seat(worker).detail = None;
         self.tell(Event::WorkerReady { worker, epoch });
+        self.trace_start(worker, epoch);
     }
 
     fn stage(&mut self, worker: WorkerId, epoch: u32, stage: StartStage) {
-        if self.desk.seat(worker).stages.insert(stage) {
+        let now = self.now;
+        let stages = &mut self.desk.seat(worker).stages;
+        if !stages.contains_key(&stage) {
+            stages.insert(stage, now);
             self.tell(Event::StageEnded { worker, epoch, stage });
         }
+    }
+
+    /// Tells the collector of traces how long each phase of a start took.
+    fn trace_start(&mut self, worker: WorkerId, epoch: u32) {
+        let Some(sink) = self.outside.spans.clone() else { return };
+        let (Some(entry), Some(seat)) = (self.tables.worker(worker), self.desk.known_seat(worker)) else { return };
+        let Some(definition) = self.definitions.by_number(entry.endpoint) else { return };
+        let unix_us = |at| self.clock.unix_ms(at) * 1_000;
+        let mut phases: Vec<(&str, u64)> = seat.stages.iter().map(|(stage, at)| (stage_name(*stage), unix_us(*at))).collect();
+        phases.sort_by_key(|(_, at)| *at);
+        let spans = spans::of_start(&definition.id, &ids::worker_name(worker, epoch), unix_us(seat.began), &phases);
+        self.effect(move || sink.send(spans));
     }
 
     /// The worker says that it holds no job: hand-overs it never got go back, stop signals are obeyed.
