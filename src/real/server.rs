@@ -143,7 +143,8 @@ async fn serve(
     let mut listeners = vec![listener];
     listeners.extend(bridge_listener(&config, address).await);
     let bell = Arc::new(Notify::new());
-    let (spans, exporter) = config.otlp.as_deref().map(spans::exporter).transpose().map_err(ServeError::Config)?.unzip();
+    let (spans, exporter) =
+        config.otlp.as_deref().map(spans::exporter).transpose().map_err(ServeError::Config)?.unzip();
     let exporting = exporter.map(tokio::spawn);
     let launching = {
         let (hosts, folder, webhooks) = (config.hosts.clone(), folder.to_owned(), Arc::clone(&bell));

@@ -203,7 +203,8 @@ pub fn exporter(collector: &str) -> Result<(Sink, impl Future<Output = ()> + Sen
     if url.path() == "/" {
         url.set_path("/v1/traces");
     }
-    let client = reqwest::Client::builder().timeout(TIMEOUT).user_agent(concat!("thermocline/", env!("CARGO_PKG_VERSION")));
+    let client =
+        reqwest::Client::builder().timeout(TIMEOUT).user_agent(concat!("thermocline/", env!("CARGO_PKG_VERSION")));
     let client = client.build().map_err(|error| wrong(&error.to_string()))?;
     let (groups, waiting) = channel(WAITING);
     let dropped = Arc::new(AtomicU64::new(0));
@@ -242,7 +243,9 @@ async fn post(client: &reqwest::Client, url: &reqwest::Url, document: &Value) ->
         let (why, again) = match answer {
             Ok(answer) if answer.status().is_success() => return Ok(()),
             // OTLP/HTTP: these may be tried again, any other answer is final.
-            Ok(answer) => (format!("status {}", answer.status()), [429, 502, 503, 504].contains(&answer.status().as_u16())),
+            Ok(answer) => {
+                (format!("status {}", answer.status()), [429, 502, 503, 504].contains(&answer.status().as_u16()))
+            }
             Err(error) => (error.without_url().to_string(), true),
         };
         if !again || attempt == TRIES {
@@ -257,10 +260,8 @@ async fn post(client: &reqwest::Client, url: &reqwest::Url, document: &Value) ->
 /// The request: `ExportTraceServiceRequest` in its JSON encoding (ids in hexadecimal, 64-bit numbers as texts).
 fn document(spans: &[Span]) -> Value {
     let spans: Vec<Value> = spans.iter().map(encoded).collect();
-    let attributes = attributes(&[
-        ("service.name", json!("thermocline")),
-        ("service.version", json!(env!("CARGO_PKG_VERSION"))),
-    ]);
+    let attributes =
+        attributes(&[("service.name", json!("thermocline")), ("service.version", json!(env!("CARGO_PKG_VERSION")))]);
     json!({ "resourceSpans": [{
         "resource": { "attributes": attributes },
         "scopeSpans": [{ "scope": { "name": "thermocline", "version": env!("CARGO_PKG_VERSION") }, "spans": spans }],
@@ -398,7 +399,10 @@ mod tests {
         assert_eq!(sent[0]["endTimeUnixNano"], "3000000000");
         assert_eq!(sent[2]["startTimeUnixNano"], "1500000000");
         assert_eq!(sent[1]["parentSpanId"], sent[0]["spanId"]);
-        assert_eq!(sent[0]["attributes"][1], json!({ "key": "thermocline.worker", "value": { "stringValue": "w1-1" } }));
+        assert_eq!(
+            sent[0]["attributes"][1],
+            json!({ "key": "thermocline.worker", "value": { "stringValue": "w1-1" } })
+        );
         let (row, end) = job();
         let retried = encoded(&of_job(&row, &end, None)[0]);
         assert_eq!(retried["attributes"][4]["value"], json!({ "intValue": "1" }));

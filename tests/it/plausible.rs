@@ -5,7 +5,7 @@
 //!
 //! - every request of the trace is a completed job, and mean response = mean wait + mean service;
 //! - Little's law: mean number in the system × time = sum of the response times;
-//! - where the trace says how long jobs took, the busy seconds are their sum;
+//! - where the trace says how long jobs took, the busy seconds are their sum (and the ways to the worker and back);
 //! - where tokens are given, a job takes at least its prefill and its decode steps alone on the worker;
 //! - without active workers all go to sleep in a gap longer than the idle timeout and the longest response, and in no shorter
 //!   one than the idle timeout: the wakes from zero lie between the two counts.
@@ -61,7 +61,8 @@ fn setting(app: &Value, endpoint: &str, path: &str) -> Option<Value> {
 
 /// Name of the trace file in an application.
 fn trace_file(app: &Value) -> String {
-    let of_endpoint = || app["endpoints"].as_object()?.values().find_map(|endpoint| endpoint["traffic"]["file"].as_str());
+    let of_endpoint =
+        || app["endpoints"].as_object()?.values().find_map(|endpoint| endpoint["traffic"]["file"].as_str());
     app["traffic"]["file"].as_str().or_else(of_endpoint).expect("a trace").to_owned()
 }
 
@@ -75,16 +76,20 @@ fn check(name: &str, rows: &[Row], app: &Value, summary: &results::Summary) {
     let figures = &endpoint.figures;
     let n = rows.len() as f64;
     assert_eq!((figures.jobs.submitted, figures.jobs.completed), (rows.len() as u64, rows.len() as u64), "{name}");
-    let mean = |quantiles: &results::Quantiles| quantiles.mean.expect("jobs were completed");
+    let mean = |quantiles: &results::summary::Quantiles| quantiles.mean.expect("jobs were completed");
     let (wait, response, service) = (mean(&figures.wait_s), mean(&figures.response_s), mean(&figures.service_s));
     near(&format!("{name}: wait + service"), wait + service, response, 1e-6);
     near(&format!("{name}: Little"), figures.in_system_mean * summary.observed_s, n * response, 1e-6);
     let traced: Option<f64> = rows.iter().map(|row| row.service_s).sum();
     if let Some(traced) = traced {
-        near(&format!("{name}: busy seconds"), figures.activity_seconds["busy"], traced, 1e-6);
+        // A job's way to the worker and its result's way back are the worker's time too: at most 0.1 s a job.
+        let busy = figures.activity_seconds["busy"];
+        assert!(busy >= traced && busy <= traced + 0.1 * n, "{name}: busy for {busy} s, traced {traced} s");
     }
     let tokens: Option<Vec<(f64, f64)>> = rows.iter().map(|row| row.tokens).collect();
-    if let (Some(tokens), Some("llama3-8b-vllm")) = (tokens, setting(app, name, "preset").as_ref().and_then(Value::as_str)) {
+    if let (Some(tokens), Some("llama3-8b-vllm")) =
+        (tokens, setting(app, name, "preset").as_ref().and_then(Value::as_str))
+    {
         // workload-presets: 66.8 us a prompt token, 13.3 ms a step alone on the worker.
         let alone = tokens.iter().map(|(prompt, answer)| prompt * 66.8e-6 + answer * 13.3e-3).sum::<f64>() / n;
         assert!(service >= alone && service <= 3.0 * alone + 1.0, "{name}: {service} s a job, alone {alone} s");
@@ -93,7 +98,8 @@ fn check(name: &str, rows: &[Row], app: &Value, summary: &results::Summary) {
     let idle = setting(app, name, "idle_timeout_s").and_then(|idle| idle.as_f64()).expect("every application says it");
     if active == 0 {
         let longest = figures.response_s.max.expect("jobs were completed");
-        let longer = |than: f64| rows.windows(2).filter(|pair| pair[1].arrival_s - pair[0].arrival_s > than).count() as u64;
+        let longer =
+            |than: f64| rows.windows(2).filter(|pair| pair[1].arrival_s - pair[0].arrival_s > than).count() as u64;
         let wakes = figures.starts.by_cause.get("from_zero").copied().unwrap_or(0);
         let (least, most) = (1 + longer(idle + longest), 1 + longer(idle));
         assert!((least..=most).contains(&wakes), "{name}: {wakes} wakes from zero, not {least} to {most}");

@@ -1,5 +1,7 @@
 //! What workers say (the SDK's calls) and what launchers report about them.
 
+use std::collections::btree_map::Entry;
+
 use bytes::Bytes;
 
 use super::super::config::{EndpointKind, LauncherConfig};
@@ -98,8 +100,8 @@ impl Core {
     fn stage(&mut self, worker: WorkerId, epoch: u32, stage: StartStage) {
         let now = self.now;
         let stages = &mut self.desk.seat(worker).stages;
-        if !stages.contains_key(&stage) {
-            stages.insert(stage, now);
+        if let Entry::Vacant(vacant) = stages.entry(stage) {
+            vacant.insert(now);
             self.tell(Event::StageEnded { worker, epoch, stage });
         }
     }
@@ -110,9 +112,11 @@ impl Core {
         let (Some(entry), Some(seat)) = (self.tables.worker(worker), self.desk.known_seat(worker)) else { return };
         let Some(definition) = self.definitions.by_number(entry.endpoint) else { return };
         let unix_us = |at| self.clock.unix_ms(at) * 1_000;
-        let mut phases: Vec<(&str, u64)> = seat.stages.iter().map(|(stage, at)| (stage_name(*stage), unix_us(*at))).collect();
+        let mut phases: Vec<(&str, u64)> =
+            seat.stages.iter().map(|(stage, at)| (stage_name(*stage), unix_us(*at))).collect();
         phases.sort_by_key(|(_, at)| *at);
-        let spans = spans::of_start(&definition.id, &ids::worker_name(worker, epoch), unix_us(seat.began), &phases);
+        let spans =
+            spans::of_start(&definition.config.id, &ids::worker_name(worker, epoch), unix_us(seat.began), &phases);
         self.effect(move || sink.send(spans));
     }
 

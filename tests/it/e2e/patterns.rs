@@ -225,7 +225,8 @@ fn a_collector_gets_the_trace_of_a_job_below_its_request_and_of_the_start_that_i
         let named = |name: &str| spans.iter().any(|span| span["name"] == name);
         (named("job e") && named("cold start e")).then_some(spans)
     });
-    let span = |name: &str| spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("no {name}: {spans:?}"));
+    let span =
+        |name: &str| spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("no {name}: {spans:?}"));
     let job = span("job e");
     assert_eq!((&job["traceId"], &job["parentSpanId"]), (&json!(parent[3..35]), &json!(parent[36..52])));
     for part in ["queue", "attempt 1"] {
