@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::config::{EndpointConfig, EndpointKind};
 use super::super::ids;
+use super::super::launcher::repository;
 use super::super::store::{EndpointRow, Write};
 use super::api::{EndpointView, Refusal};
 use super::handle::Answer;
@@ -28,6 +29,9 @@ pub(super) struct Definition {
     /// Deleted: its id is never used again.
     pub gone: bool,
 }
+
+/// Keys of the named values that hold what an image's reference means: this and its number.
+pub(super) const PIN: &str = "digest/";
 
 /// All endpoints ever, and the images known.
 #[derive(Default)]
@@ -119,19 +123,23 @@ impl Definitions {
         self.get(id).map(|definition| definition.config.feeds.clone()).unwrap_or_default()
     }
 
-    /// What a launcher is to pull: the digest that the reference meant when it was first pulled, if known.
+    /// What a launcher is to pull, start or drop: the reference by the digest that it meant when it was first pulled, so that a
+    /// tag that moves meanwhile does not give one release two contents; as it was written until that is known.
     pub fn image_reference(&self, image: ImageId) -> String {
-        self.images.get(image.index()).map(|image| image.name.clone()).unwrap_or_default()
+        let written = self.images.get(image.index()).map_or("", |image| image.name.as_str());
+        match self.pins.get(&image.0) {
+            Some(digest) if !written.contains('@') => format!("{}@{digest}", repository(written)),
+            _ => written.to_owned(),
+        }
     }
 
-    /// The reference with its digest, once it is pinned.
-    pub fn pinned(&self, image: ImageId) -> Option<&str> {
-        self.pins.get(&image.0).map(String::as_str)
-    }
-
-    /// Remembers what a reference meant.
-    pub fn pin(&mut self, image: ImageId, digest: String) {
-        self.pins.insert(image.0, digest);
+    /// Remembers what a reference means; false if that was known.
+    pub fn pin(&mut self, image: ImageId, digest: &str) -> bool {
+        let new = !self.pins.contains_key(&image.0);
+        if new {
+            self.pins.insert(image.0, digest.to_owned());
+        }
+        new
     }
 }
 
@@ -264,5 +272,25 @@ impl Core {
         let from_file = definition.from_file;
         tracing::warn!(endpoint = config.id, release = failed, "a release did not come up and was rolled back");
         self.record(number.0, failed + 1, config, from_file);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_keeps_the_meaning_that_it_had_at_first() {
+        let image = |name: &str| Image { name: name.to_owned(), layers: Vec::new() };
+        let exact = "host:5000/team/x@sha256:00";
+        let images = vec![image("host:5000/team/x:1"), image(exact)];
+        let mut definitions = Definitions::recover(Vec::new(), images);
+        assert_eq!(definitions.image_reference(ImageId(0)), "host:5000/team/x:1");
+        assert!(definitions.pin(ImageId(0), "sha256:aa"));
+        assert!(!definitions.pin(ImageId(0), "sha256:bb"), "the tag has moved since");
+        assert_eq!(definitions.image_reference(ImageId(0)), "host:5000/team/x@sha256:aa");
+        definitions.pin(ImageId(1), "sha256:00");
+        assert_eq!(definitions.image_reference(ImageId(1)), exact);
+        assert_eq!(definitions.image_reference(ImageId(7)), "");
     }
 }

@@ -19,7 +19,7 @@ use super::super::launcher::Known;
 use super::super::store::{JobRow, Recovered, Store, StoreError, Write};
 use super::super::transcript::{Limits, LiveTranscript};
 use super::desk::{Desk, StopSignal};
-use super::endpoints::Definitions;
+use super::endpoints::{Definitions, PIN};
 use super::handle::{Handle, Request};
 use super::housekeeping::Housekeeping;
 use super::metrics::Live;
@@ -27,7 +27,7 @@ use super::tables::{TICKET_BIT, Tables};
 use super::{Core, Outside};
 use crate::policy::{ParamError, Phase};
 use crate::scheduler::{Event, JobPolicy, Scheduler, SchedulerState, StopMode};
-use crate::units::{HostId, Time, WorkerId};
+use crate::units::{HostId, ImageId, Time, WorkerId};
 
 /// Format of the core's part of a snapshot.
 const STATE_FORMAT: u32 = 1;
@@ -104,7 +104,12 @@ pub fn start(
     let outside = Outside { notices, ..outside(&handle, sender).map_err(StartError::Config)? };
     let scheduler = Scheduler::new(config.scheduler.clone())?;
     let live = Live::new(&config.scheduler.gpu_classes);
-    let definitions = Definitions::recover(std::mem::take(&mut found.endpoints), config.scheduler.images.clone());
+    let mut definitions = Definitions::recover(std::mem::take(&mut found.endpoints), config.scheduler.images.clone());
+    for (key, digest) in &meta {
+        if let Some(image) = key.strip_prefix(PIN).and_then(|number| number.parse().ok()) {
+            definitions.pin(ImageId(image), &String::from_utf8_lossy(digest));
+        }
+    }
     let mut core = Core {
         clock,
         now: clock.now(),
@@ -221,7 +226,7 @@ impl Core {
     fn take_up_workers(&mut self) {
         let mut known: Vec<Vec<Known>> = vec![Vec::new(); self.config.hosts.len()];
         let mut repeat: Vec<(HostId, String, WorkerId)> = Vec::new();
-        let mut pulls: Vec<(HostId, crate::units::ImageId)> = Vec::new();
+        let mut pulls: Vec<(HostId, ImageId)> = Vec::new();
         let now = self.now;
         for (id, entry) in self.tables.workers() {
             let Some(host) = entry.host.filter(|host| host.index() < known.len()) else { continue };

@@ -137,10 +137,7 @@ impl Core {
 
     fn worker_view(&self, endpoint: &str, id: WorkerId, entry: &WorkerEntry) -> WorkerView {
         let config = self.definitions.of_release(entry.endpoint, entry.version);
-        let image = config.map(|config| {
-            let pinned = self.definitions.pinned(config.spec.image);
-            pinned.unwrap_or(&config.image.name).to_owned()
-        });
+        let image = config.map(|config| self.definitions.image_reference(config.spec.image));
         let seat = self.desk.known_seat(id);
         WorkerView {
             id: seat.and_then(|seat| seat.alias.clone()).unwrap_or_else(|| entry.name(id)),

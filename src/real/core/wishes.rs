@@ -65,7 +65,7 @@ impl Core {
             endpoint: id,
             host,
             version,
-            image: definition.image.name.clone(),
+            image: self.definitions.image_reference(definition.spec.image),
             gpus: definition.spec.gpus_per_worker,
             run: definition.run.clone(),
             resume: frozen_as.filter(|_| resume).map(|epoch| ids::worker_name(worker, epoch)),

@@ -11,6 +11,7 @@ use super::super::spans;
 use super::super::store::Write;
 use super::api::{Done, Ping, Refusal, Taken};
 use super::desk::{OpenTake, PINGS_LACKING, STOP_HOLD};
+use super::endpoints::PIN;
 use super::handle::Answer;
 use super::{Core, ProbeTarget, reply};
 use crate::policy::Phase;
@@ -324,8 +325,10 @@ impl Core {
         match report {
             Report::Pulled { host, image, digest, took_ms } => {
                 self.live.pulled(host, image, took_ms);
-                if let Some(digest) = digest {
-                    self.definitions.pin(image, digest);
+                if let Some(digest) = digest
+                    && self.definitions.pin(image, &digest)
+                {
+                    self.batch.push(Write::Meta { key: format!("{PIN}{}", image.0), value: Bytes::from(digest) });
                 }
                 self.tell(Event::ImagePulled { host, image });
             }

@@ -54,6 +54,15 @@ pub fn ports_of(run: &RunConfig) -> Vec<u16> {
     ports
 }
 
+/// An image reference without tag and digest. The port of a registry is not a tag: `host:5000/name`.
+pub fn repository(reference: &str) -> &str {
+    let name = reference.split_once('@').map_or(reference, |(name, _)| name);
+    match name.rsplit_once(':') {
+        Some((before, tag)) if !tag.contains('/') => before,
+        _ => name,
+    }
+}
+
 /// What came of a wish, or what happened without one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {

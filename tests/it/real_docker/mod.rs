@@ -8,6 +8,7 @@
 )]
 
 pub mod outside;
+mod registry;
 
 use std::fs;
 use std::os::unix::fs::symlink;

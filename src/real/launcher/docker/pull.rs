@@ -9,7 +9,7 @@ use bollard::query_parameters::{CreateImageOptionsBuilder, RemoveImageOptionsBui
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::super::Report;
+use super::super::{Report, repository};
 use super::request::is_reference;
 use super::{Host, engine};
 use crate::units::ImageId;
@@ -91,24 +91,20 @@ async fn digest(docker: &Docker, reference: &str) -> Result<Option<String>, boll
     Ok(own.filter(|(known, _)| same(known)).map(|(_, digest)| digest.to_owned()).next())
 }
 
-/// A reference without tag and digest. The port of a registry is not a tag: `host:5000/name`.
-fn repository(reference: &str) -> &str {
-    let name = reference.split_once('@').map_or(reference, |(name, _)| name);
-    match name.rsplit_once(':') {
-        Some((before, tag)) if !tag.contains('/') => before,
-        _ => name,
-    }
-}
-
 fn has_tag(reference: &str) -> bool {
     reference.contains('@') || repository(reference) != reference
 }
 
-/// Drops an image. One that a container still uses stays.
+/// Drops an image, whether it came by its tag or by its digest. One that a container still uses stays.
 pub(super) async fn evict(host: Arc<Host>, reference: String) {
     let Ok(docker) = host.docker().await else { return };
     let options = RemoveImageOptionsBuilder::new().force(false).noprune(false).build();
-    match docker.remove_image(&reference, Some(options), None).await {
+    let dropped = async {
+        // By its id: an image that still has a tag would outlive its digest.
+        let id = docker.inspect_image(&reference).await?.id.unwrap_or_else(|| reference.clone());
+        docker.remove_image(&id, Some(options), None).await
+    };
+    match dropped.await {
         Ok(_) => {}
         Err(error) if engine::status(&error) == Some(404) => {}
         Err(error) => tracing::warn!(host = host.id.0, reference, error = engine::words(&error), "an image stays"),
