@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::schedule;
+
 /// A parameter as typed by a user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -68,6 +70,8 @@ pub enum ParamKind {
     Word { choices: &'static [&'static str], default: &'static str },
     /// A switch.
     Switch { default: bool },
+    /// Minimums by hour and day, as [`schedule`](super::schedule) reads them.
+    Hours { default: &'static str },
 }
 
 /// What is wrong with a policy's name or parameters.
@@ -144,7 +148,7 @@ impl Params {
                         found: match given {
                             ParamValue::Bool(value) => value.to_string(),
                             ParamValue::Number(value) => value.to_string(),
-                            ParamValue::Text(value) => format!("`{value}`"),
+                            ParamValue::Text(value) => spec.kind.complaint(value).unwrap_or(format!("`{value}`")),
                         },
                         allowed: spec.kind.allowed(),
                     });
@@ -198,6 +202,7 @@ impl ParamKind {
             ParamKind::Whole { default, .. } => ParamValue::Number(f64::from(default)),
             ParamKind::Word { default, .. } => ParamValue::Text(default.to_owned()),
             ParamKind::Switch { default } => ParamValue::Bool(default),
+            ParamKind::Hours { default } => ParamValue::Text(default.to_owned()),
         }
     }
 
@@ -208,6 +213,15 @@ impl ParamKind {
             ParamKind::Whole { min, max, .. } => format!("a whole number from {min} to {max}"),
             ParamKind::Word { choices, .. } => format!("one of {}", choices.join(", ")),
             ParamKind::Switch { .. } => "true or false".to_owned(),
+            ParamKind::Hours { .. } => "lines such as `mon-fri 8-18 = 3; sat,sun 10:30-16 = 1`".to_owned(),
+        }
+    }
+
+    /// What exactly is wrong with a text that has a grammar.
+    fn complaint(&self, text: &str) -> Option<String> {
+        match self {
+            ParamKind::Hours { .. } => schedule::check(text).err(),
+            _ => None,
         }
     }
 
@@ -219,6 +233,7 @@ impl ParamKind {
             }
             (ParamKind::Word { choices, .. }, ParamValue::Text(word)) => choices.contains(&word.as_str()),
             (ParamKind::Switch { .. }, ParamValue::Bool(_)) => true,
+            (ParamKind::Hours { .. }, ParamValue::Text(text)) => schedule::check(text).is_ok(),
             _ => false,
         }
     }
