@@ -194,7 +194,7 @@ impl Hpa {
     }
 
     /// KEDA's answer where it does not leave it to the HPA: none, none yet (and when to look), the first one.
-    fn at_zero(&mut self, zero: Zero, seen: &Observation<'_>, active: bool) -> Option<(u32, Option<Span>)> {
+    fn at_zero(&self, zero: Zero, seen: &Observation<'_>, active: bool) -> Option<(u32, Option<Span>)> {
         let now = seen.now;
         if seen.up_or_coming() > 0 {
             let quiet_for = self.memory.last_active.map_or(zero.cooldown, |last| now.since(last));

@@ -215,10 +215,10 @@ fn p4_without_jobs_everybody_leaves() {
 fn p5_constant_load_settles() {
     for name in names() {
         for start_s in [1, 60, 600] {
-            let mut world = World::new(name, start_s, 8);
+            let mut world = World::new(name, start_s, 7);
             let mut sizes = Vec::new();
             for second in 0..9_000_u32 {
-                // Half a job a second, 8 s each: four workers' worth.
+                // Half a job a second, 7 s each: three and a half workers' worth.
                 world.step(u32::from(second % 2 == 0));
                 if second >= 6_000 {
                     sizes.push(world.up());
@@ -295,8 +295,10 @@ fn every_entry_says_what_it_is() {
             assert!(entries[..at].iter().all(|other| other.name != entry.name), "{} is there twice", entry.name);
             assert!(Params::check(&PolicyChoice::named(entry.name), entry.params).is_ok(), "{}", entry.name);
             for spec in entry.params {
-                let choice =
-                    PolicyChoice { name: entry.name.to_owned(), params: [(spec.name.to_owned(), spec.kind.default_value())].into() };
+                let choice = PolicyChoice {
+                    name: entry.name.to_owned(),
+                    params: [(spec.name.to_owned(), spec.kind.default_value())].into(),
+                };
                 assert!(Params::check(&choice, entry.params).is_ok(), "{}: the default of {}", entry.name, spec.name);
             }
         }

@@ -7,10 +7,13 @@
 //! `first_day` at `first_hour`. Source: cron scalers of KEDA and AWS scheduled scaling; policies 2.4. Does badly on: any day that is not
 //! like the others, and on minimums that nobody revisits.
 
+use serde::Deserialize;
+use serde_json::{Value, json};
+
 use super::ScaleReason;
 use super::params::{ParamKind, ParamSpec, Params};
 use super::registry::Entry;
-use super::{Advice, AskedAt, Observation, ScalingPolicy, Surplus};
+use super::{Advice, AskedAt, BadPolicyState, Observation, ScalingPolicy, Surplus};
 use crate::units::{Span, Time};
 
 const PARAMS: &[ParamSpec] = &[
@@ -186,6 +189,15 @@ impl ScalingPolicy for Schedule {
 
     fn first_ask(&self) -> Option<Span> {
         (!self.lines.is_empty()).then_some(Span::ZERO)
+    }
+
+    fn save(&self) -> Value {
+        json!(self.floor)
+    }
+
+    fn load(&mut self, state: &Value) -> Result<(), BadPolicyState> {
+        self.floor = Deserialize::deserialize(state).map_err(|error| BadPolicyState(error.to_string()))?;
+        Ok(())
     }
 }
 
