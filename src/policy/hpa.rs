@@ -162,7 +162,7 @@ impl Hpa {
 
     fn proposal(&self, load: u32, current: u32) -> u32 {
         let wanted = f64::from(load) / self.target;
-        let near = (1.0 - wanted / f64::from(current.max(1))).abs() <= self.tolerance;
+        let near = (1.0 - wanted / f64::from(current.max(1))).abs() <= self.tolerance + 1e-9;
         if current > 0 && near { current } else { ceil(wanted) }
     }
 

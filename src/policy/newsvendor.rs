@@ -176,7 +176,6 @@ impl ScalingPolicy for Newsvendor {
 mod tests {
     use super::super::testing::seen;
     use super::super::{PolicyChoice, registry};
-    use super::*;
 
     /// A day in which the first worker is busy for 20 s of every `period`, starts take 10 s. Gives the floor at its end.
     fn floor(period: u32, price_ratio: f64) -> u32 {
