@@ -263,7 +263,7 @@ fn p2_and_p10_a_restart_changes_nothing() {
         let mut dice = 12_345_u64;
         let mut arrivals = || {
             dice = hash::mix(dice);
-            u32::from(dice % 5 == 0) * (1 + (dice >> 32) as u32 % 3)
+            u32::from(dice.is_multiple_of(5)) * (1 + (dice >> 32) as u32 % 3)
         };
         let traffic: Vec<u32> = (0..1_500).map(|_| arrivals()).collect();
         traffic[..700].iter().for_each(|n| one.step(*n));
