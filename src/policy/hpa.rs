@@ -229,7 +229,7 @@ impl ScalingPolicy for Hpa {
         }
         let advice = |workers: u32, ask_again| {
             let reason = match workers {
-                _ if current == 0 => ScaleReason::FromZero,
+                _ if current == 0 && seen.queued > 0 => ScaleReason::FromZero,
                 fewer if fewer < current => ScaleReason::LoadFell,
                 _ => ScaleReason::Policy,
             };

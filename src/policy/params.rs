@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::schedule;
 
 /// A parameter as typed by a user.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum ParamValue {
     /// A switch.
@@ -16,6 +17,50 @@ pub enum ParamValue {
     Number(f64),
     /// One of a few words.
     Text(String),
+}
+
+/// By hand, because a derived `untagged` cannot read a number with decimals where `serde_json` keeps its digits (its feature
+/// `arbitrary_precision`, which a dependency asks for): such a number arrives as a map of one entry, its text.
+impl<'de> Deserialize<'de> for ParamValue {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ParamValue, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = ParamValue;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("true, false, a number or a text")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<ParamValue, E> {
+        Ok(ParamValue::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<ParamValue, E> {
+        Ok(ParamValue::Number(value as f64))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<ParamValue, E> {
+        Ok(ParamValue::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<ParamValue, E> {
+        Ok(ParamValue::Number(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<ParamValue, E> {
+        Ok(ParamValue::Text(value.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ParamValue, A::Error> {
+        let entry: Option<(String, String)> = map.next_entry()?;
+        let number = entry.and_then(|(_, digits)| digits.parse().ok());
+        number.map(ParamValue::Number).ok_or_else(|| A::Error::invalid_type(Unexpected::Map, &self))
+    }
 }
 
 /// A policy by name, with the parameters that differ from its defaults.
@@ -236,5 +281,22 @@ impl ParamKind {
             (ParamKind::Hours { .. }, ParamValue::Text(text)) => schedule::check(text).is_ok(),
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_every_kind_are_read_as_they_were_written() {
+        let choice =
+            PolicyChoice::named("queue_delay").with("delay_s", 2.5).with("tick_s", 1.0).with_text("step", "one");
+        let text = serde_json::to_string(&choice).expect("it is plain data");
+        assert_eq!(serde_json::from_str::<PolicyChoice>(&text).expect("its own text"), choice);
+        let tree: serde_json::Value = serde_json::from_str(&text).expect("its own text");
+        assert_eq!(serde_json::from_value::<PolicyChoice>(tree).expect("its own tree"), choice);
+        assert!(serde_json::from_str::<ParamValue>(r#"{"a": "b"}"#).is_err());
+        assert!(serde_json::from_str::<ParamValue>("[1]").is_err());
     }
 }
