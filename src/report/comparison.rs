@@ -98,8 +98,10 @@ fn costs(table: &ScenarioComparison, comparison: &Comparison) -> Vec<Vec<String>
             if row.may_be_cheapest { "may be".to_owned() } else { "no".to_owned() },
         ];
         if bounded {
-            line.push(row.regret.as_ref().map_or_else(|| ABSENT.to_owned(), |regret| known(&regret.usd)));
-            line.push(row.regret.as_ref().map_or_else(|| ABSENT.to_owned(), |regret| format!("{:.2} x", regret.ratio)));
+            let regret = row.regret.as_ref();
+            line.push(regret.map_or_else(|| ABSENT.to_owned(), |regret| known(&regret.usd)));
+            let ratio = regret.and_then(|regret| regret.ratio);
+            line.push(ratio.map_or_else(|| ABSENT.to_owned(), |ratio| format!("{ratio:.2} x")));
         }
         lines.push(line);
     }
