@@ -54,7 +54,7 @@ fn policies_are_compared_with_what_it_rests_on_in_the_first_line() {
     let report = answer(&[&asked[..], &seeds].concat());
     let first = report.lines().next().expect("a first line");
     assert!(first.starts_with("quickstart (") && first.contains("10 replications, seeds 1 to 10"), "{first}");
-    for words in ["documented", "seed", "p95 against baseline", "may be the cheapest", "on the front", patient] {
+    for words in ["documented", "seed", "change of p95", "may be the cheapest", "on the front", patient] {
         assert!(report.contains(words), "no `{words}` in:\n{report}");
     }
     assert!(report.lines().all(|line| line.chars().count() <= 100), "{report}");

@@ -124,7 +124,10 @@ pub fn tune(
         let fit = found.all.iter().filter(|of| meets(of, margin));
         fit.min_by(|a, b| cost(a).total_cmp(&cost(b)))
     };
-    let chosen = cheapest(options.margin).or_else(|| cheapest(0.0));
+    // The margin is there to be safe, not to be dearer than what is to be beaten.
+    let default_cost = mean(&found.default, |sample| sample.cost(options.profile));
+    let worth_it = |of: &&Evaluated| options.goal != Goal::NoWorseThanDefault || cost(of) < default_cost;
+    let chosen = cheapest(options.margin).filter(worth_it).or_else(|| cheapest(0.0));
     let baseline = point(Candidate::platform_default(), &found.default, &limits)?;
     let mut tuning = Tuning {
         version: TUNING_VERSION,
@@ -149,7 +152,7 @@ pub fn tune(
     };
     if chosen.is_some_and(|of| !meets(of, options.margin)) {
         tuning.notes.push(format!(
-            "nothing keeps a margin of {} % to the limits on the training data: the choice only just meets them",
+            "nothing worth it keeps a margin of {} % to the limits on the training data: the choice only just meets them",
             100.0 * options.margin
         ));
     }

@@ -146,7 +146,12 @@ impl<'a> Search<'a> {
                 break;
             }
             let base = attempt % self.bases.len().max(1);
-            let places = self.bases[base].drawn(&mut self.stream);
+            // Half of them anywhere, half around the policy as it is: in many dimensions most places are bad ones.
+            let anywhere = (attempt / self.bases.len().max(1)).is_multiple_of(2);
+            let places = match anywhere {
+                true => self.bases[base].drawn(&mut self.stream),
+                false => self.bases[base].near(&[], FIRST_STEP.0, &mut self.stream),
+            };
             let trial = Trial { base, places };
             if self.is_new(&trial) {
                 trials.push(trial);
