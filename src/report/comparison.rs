@@ -183,11 +183,11 @@ fn findings(table: &ScenarioComparison, comparison: &Comparison) -> Vec<String> 
 
 /// `12.34 ±0.21`: the mean and its half-width, both to two digits of the latter.
 pub fn known(interval: &Interval) -> String {
-    let half = interval.half();
-    let places = places(half.filter(|half| *half > 0.0), interval.mean);
+    let half = interval.spread();
+    let places = places(half, interval.mean);
     match half {
-        Some(half) if half > 0.0 => format!("{:.places$} ±{half:.places$}", interval.mean),
-        _ => format!("{:.places$}", interval.mean),
+        Some(half) => format!("{:.places$} ±{half:.places$}", interval.mean),
+        None => format!("{:.places$}", interval.mean),
     }
 }
 
@@ -209,7 +209,7 @@ fn change(difference: &Difference) -> String {
     let mark = if difference.verdict == 0 { "" } else { "*" };
     let about = if difference.bootstrap { "~" } else { "" };
     let shown = |interval: &Interval, unit: &str, most: usize| {
-        let half = interval.half().filter(|half| *half > 0.0);
+        let half = interval.spread();
         let places = places(half, interval.mean).min(most);
         let half = half.map_or_else(String::new, |half| format!(" ±{half:.places$}"));
         format!("{:+.places$}{half}{unit}{mark}", interval.mean)
@@ -249,6 +249,7 @@ mod tests {
         assert_eq!(known(&interval(0.001_234, 0.000_056)), "0.001234 ±0.000056");
         assert_eq!(known(&Interval { mean: 0.123_456, low: None, high: None }), "0.1235");
         assert_eq!(known(&interval(0.0, 0.0)), "0");
+        assert_eq!(known(&interval(41.746_431, 1e-15)), "41.75", "rounding errors are no interval");
     }
 
     #[test]

@@ -26,6 +26,11 @@ impl Interval {
         Some((self.high? - self.low?) / 2.0)
     }
 
+    /// As [`Self::half`], but none where it is nothing beside the mean: what never varies has an interval of rounding errors.
+    pub fn spread(&self) -> Option<f64> {
+        self.half().filter(|half| *half > 1e-9 * self.mean.abs())
+    }
+
     /// -1 if it lies below zero, 1 if above, 0 if it holds zero or does not exist.
     pub fn side(&self) -> i32 {
         match (self.low, self.high) {

@@ -35,8 +35,12 @@ const VALIDATION_FIRST: u64 = 1_001;
 const VALIDATION_RUNS: usize = 20;
 /// As many on a recorded trace, where seeds vary service times and failures only.
 const VALIDATION_RUNS_TRACE: usize = 10;
-/// Parts of the validation data that are looked at one by one.
+/// Most parts of the validation data that are looked at one by one.
 const PARTS: usize = 10;
+/// Shorter parts than an hour tell more of the cold starts at their beginnings than of the settings.
+const PART_LEAST_S: f64 = 3_600.0;
+/// Fewer parts tell nothing.
+const PARTS_LEAST: usize = 3;
 /// How the choice is called in tables.
 pub const TUNED: &str = "tuned";
 
@@ -234,7 +238,8 @@ fn data(plain: &Scenario, options: &Options) -> Result<Data, TuneError> {
     };
     let rungs = vec![rung(0.125, 1), rung(0.25, 1), rung(0.5, 1), rung(1.0, 1), rung(1.0, 2)];
     let validation = (0..VALIDATION_RUNS_TRACE as u64).map(|n| window(middle, until, VALIDATION_FIRST + n)).collect();
-    let length = (until - middle) / PARTS as f64;
+    let parts = (((until - middle) / PART_LEAST_S) as usize).min(PARTS);
+    let length = (until - middle) / parts.max(1) as f64;
     let part = |n: usize| {
         let begin = middle + n as f64 * length;
         window(begin, begin + length, VALIDATION_FIRST + n as u64)
@@ -246,9 +251,9 @@ fn data(plain: &Scenario, options: &Options) -> Result<Data, TuneError> {
             all: validation,
             says: format!("service times and failures only (the trace from {middle:.0} s to {until:.0} s, held back)"),
         },
-        parts: Some(Replications::Given {
-            all: (0..PARTS).map(part).collect(),
-            says: format!("the tenth of the held-back trace ({length:.0} s each, begun without flex workers)"),
+        parts: (parts >= PARTS_LEAST).then(|| Replications::Given {
+            all: (0..parts).map(part).collect(),
+            says: format!("the part of the held-back trace ({length:.0} s each, begun without flex workers)"),
         }),
         validated_on: format!("the trace from {middle:.0} s to {until:.0} s, which the search has not seen"),
         times: Some(times),
