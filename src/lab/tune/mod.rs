@@ -154,7 +154,13 @@ pub fn tune(
             .collect(),
         ..Tuning::default()
     };
-    if chosen.is_some_and(|of| !meets(of, options.margin)) {
+    // The defaults are settings too.
+    if tuning.baseline.meets && chosen.is_none_or(|of| default_cost <= cost(of)) {
+        tuning.chosen = Some(tuning.baseline.clone());
+        tuning
+            .notes
+            .push("nothing that was tried is cheaper than the platform's defaults, which meet the goal".to_owned());
+    } else if chosen.is_some_and(|of| !meets(of, options.margin)) {
         tuning.notes.push(format!(
             "nothing worth it keeps a margin of {} % to the limits on the training data: the choice only just meets them",
             100.0 * options.margin
