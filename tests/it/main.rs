@@ -7,6 +7,7 @@ mod e2e;
 mod golden;
 mod lab;
 mod live_traces;
+mod plausible;
 mod properties;
 mod real_docker;
 mod real_gateway;
