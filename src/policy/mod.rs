@@ -16,6 +16,7 @@ pub mod placement;
 pub mod queue_delay;
 pub mod registry;
 pub mod request_count;
+pub mod starlark;
 pub mod vocabulary;
 
 pub use params::{ParamError, ParamSpec, ParamValue, Params, PolicyChoice};
@@ -179,6 +180,10 @@ pub trait ScalingPolicy: Send {
     fn uses_idle_timeout(&self) -> bool {
         true
     }
+    /// Calls that failed and were answered by another policy, if there were any.
+    fn faults(&self) -> Option<&starlark::Faults> {
+        None
+    }
     /// What it has learned, for a restart; null for a rule that looks at the present alone.
     fn save(&self) -> Value {
         Value::Null
@@ -196,6 +201,10 @@ pub trait ScalingPolicy: Send {
 pub trait KeepAlivePolicy: Send {
     /// Asked when `worker` becomes idle; `None` = for ever. `ordinal` counts the endpoint's idle periods.
     fn idle_timeout(&mut self, worker: &WorkerView, ordinal: u64) -> Option<Span>;
+    /// As [`ScalingPolicy::faults`].
+    fn faults(&self) -> Option<&starlark::Faults> {
+        None
+    }
     /// As [`ScalingPolicy::save`].
     fn save(&self) -> Value {
         Value::Null

@@ -3,7 +3,7 @@
 
 use super::{
     DispatchPolicy, EvictionPolicy, KeepAlivePolicy, ParamError, ParamSpec, Params, PlacementPolicy, PolicyChoice,
-    ScalingPolicy, dispatch, eviction, fixed, keep_alive, per_job, placement, queue_delay, request_count,
+    ScalingPolicy, dispatch, eviction, fixed, keep_alive, per_job, placement, queue_delay, request_count, starlark,
 };
 
 /// What there is to know about a policy before it is built.
@@ -51,12 +51,12 @@ fn find<T: ?Sized>(
 
 /// Builds a scaling policy.
 pub fn scaling(choice: &PolicyChoice) -> Result<Box<dyn ScalingPolicy>, ParamError> {
-    find(SCALING, "scaling", choice)
+    if starlark::is_file(&choice.name) { starlark::scaling(choice) } else { find(SCALING, "scaling", choice) }
 }
 
 /// Builds a keep-alive policy.
 pub fn keep_alive(choice: &PolicyChoice) -> Result<Box<dyn KeepAlivePolicy>, ParamError> {
-    find(KEEP_ALIVE, "keep-alive", choice)
+    if starlark::is_file(&choice.name) { starlark::keep_alive(choice) } else { find(KEEP_ALIVE, "keep-alive", choice) }
 }
 
 /// Builds a dispatch policy.

@@ -74,9 +74,23 @@ pub struct EndpointSummary {
     pub name: String,
     /// Settings at the end of the run that explain its figures.
     pub settings: EndpointSettings,
+    /// Its policies that failed at times and were answered by the platform's default; absent if none did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy_faults: Vec<PolicyFault>,
     /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
+}
+
+/// A policy that failed during a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyFault {
+    /// `scaler` or `keep_alive`.
+    pub kind: String,
+    /// How many of its answers could not be used.
+    pub count: u64,
+    /// Place and message of the first.
+    pub first: String,
 }
 
 /// Settings that explain figures.
