@@ -3,7 +3,8 @@
 
 use super::{
     DispatchPolicy, EvictionPolicy, KeepAlivePolicy, ParamError, ParamSpec, Params, PlacementPolicy, PolicyChoice,
-    ScalingPolicy, dispatch, eviction, fixed, keep_alive, per_job, placement, queue_delay, request_count, starlark,
+    ScalingPolicy, dispatch, eviction, fixed, hpa, keep_alive, knative, per_job, placement, proportional, queue_delay, ray,
+    request_count, slo_cost, staffing, starlark, wrap,
 };
 
 /// What there is to know about a policy before it is built.
@@ -25,8 +26,22 @@ pub struct Entry<T: ?Sized> {
 }
 
 /// Scaling policies.
-pub static SCALING: &[Entry<dyn ScalingPolicy>] =
-    &[queue_delay::ENTRY, request_count::ENTRY, per_job::ENTRY, fixed::ENTRY];
+pub static SCALING: &[Entry<dyn ScalingPolicy>] = &[
+    queue_delay::ENTRY,
+    request_count::ENTRY,
+    per_job::ENTRY,
+    fixed::ENTRY,
+    knative::ENTRY,
+    hpa::HPA,
+    hpa::KEDA,
+    ray::ENTRY,
+    proportional::TARGET_UTILIZATION,
+    proportional::INFLIGHT,
+    proportional::BACKLOG_DRAIN,
+    staffing::ERLANG_SLO,
+    staffing::SQRT_STAFFING,
+    slo_cost::ENTRY,
+];
 /// Keep-alive policies.
 pub static KEEP_ALIVE: &[Entry<dyn KeepAlivePolicy>] = keep_alive::ENTRIES;
 /// Dispatch policies.
@@ -49,9 +64,13 @@ fn find<T: ?Sized>(
     Ok((entry.build)(&Params::check(choice, entry.params)?))
 }
 
-/// Builds a scaling policy.
+/// Builds a scaling policy, with the common keys ([`wrap::PARAMS`]) round it.
 pub fn scaling(choice: &PolicyChoice) -> Result<Box<dyn ScalingPolicy>, ParamError> {
-    if starlark::is_file(&choice.name) { starlark::scaling(choice) } else { find(SCALING, "scaling", choice) }
+    if starlark::is_file(&choice.name) {
+        return starlark::scaling(choice);
+    }
+    let (own, common) = wrap::split(choice);
+    wrap::around(find(SCALING, "scaling", &own)?, &common)
 }
 
 /// Builds a keep-alive policy.

@@ -10,7 +10,7 @@ use super::node::{Node, Origin, Sources, Value, clean, printable};
 use super::problem::{Problem, Problems};
 use super::read;
 use super::types::numbers::duration;
-use crate::policy::ParamValue;
+use crate::policy::{ParamValue, Params, PolicyChoice, wrap};
 use crate::policy::starlark::{self, Program, StarlarkError, params, trial};
 
 /// The decisions that a file can take, with the function that takes each.
@@ -147,7 +147,7 @@ impl Reader<'_> {
         if !has {
             return self.wrong(&program.missing(function), path);
         }
-        let Some(given) = self.params(node, &program, path) else { return };
+        let Some(given) = self.params(node, &program, function, path) else { return };
         if let Some(map) = node.as_map_mut() {
             for param in program.params() {
                 let origin = Origin::Default(format!("{shown}: PARAMS"));
@@ -165,7 +165,13 @@ impl Reader<'_> {
     }
 
     /// The parameters given, each held against what the file declares. `None` if one is wrong.
-    fn params(&mut self, node: &mut Node, program: &Program, path: &str) -> Option<BTreeMap<String, ParamValue>> {
+    fn params(
+        &mut self,
+        node: &mut Node,
+        program: &Program,
+        function: &str,
+        path: &str,
+    ) -> Option<BTreeMap<String, ParamValue>> {
         let known = self.problems.count();
         let mut all = BTreeMap::new();
         for entry in &mut node.as_map_mut()?.entries {
@@ -182,13 +188,20 @@ impl Reader<'_> {
                 self.problem(&entry.node, &path, entry.node.shown(), "a number, a word, true or false", "");
                 continue;
             };
+            let declared = program.params().iter().any(|param| param.name == entry.key);
             let one = BTreeMap::from([(entry.key.clone(), value.clone())]);
-            match params::values(program.params(), &one) {
-                Ok(_) => drop(all.insert(entry.key.clone(), value)),
-                Err((_, problem)) => {
-                    let place = Node::new(Value::Null, entry.origin.clone());
-                    self.problem(&place, &path, problem, "", "");
-                }
+            let wrapped = function == "advise" && wrap::PARAMS.iter().any(|param| param.name == entry.key);
+            let problem = if !declared && wrapped {
+                let choice = PolicyChoice { params: one, ..PolicyChoice::named("common") };
+                Params::check(&choice, wrap::PARAMS).err().map(|error| error.to_string())
+            } else {
+                let found = params::values(program.params(), &one).err().map(|(_, problem)| problem);
+                drop(all.insert(entry.key.clone(), value));
+                found
+            };
+            if let Some(problem) = problem {
+                let place = Node::new(Value::Null, entry.origin.clone());
+                self.problem(&place, &path, problem, "", "");
             }
         }
         (self.problems.count() == known).then_some(all)

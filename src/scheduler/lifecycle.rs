@@ -1,8 +1,8 @@
 //! One worker up and down: wake, start, ready, drain, stop, gone.
 
-use super::worker::AfterStop;
+use super::worker::{AfterStop, Class};
 use super::{Command, ExitCause, Phase, RequeueCause, Scheduler, Slots, StopMode, WorkerKind, WorkerReason};
-use crate::policy::{AskedAt, Trigger};
+use crate::policy::{AskedAt, IdleEnd, Trigger};
 use crate::units::{Span, Time, WorkerId};
 
 /// An unanswered stop is repeated, as a kill, after this long: the SDK's grace of 30 s and as much again.
@@ -21,6 +21,11 @@ impl Scheduler {
             && now.since(worker.ready_since) >= entry.spec.backoff.reset_after
         {
             worker.failures = 0;
+        }
+        if entry.keep_alive_learns && before == Class::Idle && phase != Phase::Ready {
+            let end = if reason == WorkerReason::IdleTimeout { IdleEnd::TimedOut } else { IdleEnd::Stopped };
+            let view = worker.view(entry.flex_price);
+            entry.policies.keep_alive.idle_ended(now, &view, now.since(worker.last_used), end);
         }
         worker.phase = phase;
         worker.since = now;
@@ -79,8 +84,12 @@ impl Scheduler {
         worker.cause = cause;
         let after = worker.class();
         self.endpoints[endpoint.index()].tally.shift(before, after);
+        self.tell_needed(endpoint);
         match self.worker(id).phase {
-            Phase::Asleep | Phase::Frozen => self.try_start(id),
+            Phase::Asleep | Phase::Frozen => {
+                self.try_start(id);
+                self.tell_needed(endpoint);
+            }
             // It is fetching its image or looking for a host already, and will go on from there.
             Phase::Pulling | Phase::Placing => {
                 let worker = self.worker(id);
@@ -135,7 +144,7 @@ impl Scheduler {
         worker.last_used = now;
         let (endpoint, version, started) = (worker.endpoint, worker.version, worker.started);
         let entry = &mut self.endpoints[endpoint.index()];
-        entry.last_start = Some(now.since(started));
+        entry.note_start(now.since(started));
         entry.consecutive_failures = 0;
         if version == entry.version {
             entry.previous = None;

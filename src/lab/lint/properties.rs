@@ -2,7 +2,7 @@
 
 use super::world::{AllOverdue, Scene, Seen, World};
 use super::{Make, Outcome, Verdict};
-use crate::policy::{Advice, KeepAlivePolicy, Phase, ScalingPolicy, Trigger, WorkerKind, WorkerView};
+use crate::policy::{Advice, IdleStart, KeepAlivePolicy, Phase, ScalingPolicy, Trigger, WorkerKind, WorkerView};
 use crate::units::{HostId, Span, Time, UsdPerSecond, WorkerId};
 
 /// Offered load of 4.5 workers: 9 requests in 60 s, 30 s of work each.
@@ -275,7 +275,7 @@ pub(super) fn keep_alive(make: Make<'_, dyn KeepAlivePolicy>) -> Vec<Verdict> {
                     return (timeouts, Some(format!("what it saved cannot be loaded: {error}")));
                 }
             }
-            timeouts.push(policy.idle_timeout(&idle_worker(ordinal), ordinal));
+            timeouts.push(idle(&mut *policy, ordinal));
         }
         let fault = policy.faults().map(|faults| {
             format!("{} calls failed; the first: {}", faults.count, faults.first.clone().unwrap_or_default())
@@ -300,6 +300,20 @@ pub(super) fn keep_alive(make: Make<'_, dyn KeepAlivePolicy>) -> Vec<Verdict> {
         judged("K3", "an idle worker leaves in the end", range),
         judged("K4", "saved and restored in mid-run, it goes on as if nothing had been", restart),
     ]
+}
+
+/// One question to a keep-alive policy.
+fn idle(policy: &mut dyn KeepAlivePolicy, ordinal: u64) -> Option<Span> {
+    let worker = idle_worker(ordinal);
+    policy.idle_timeout(&IdleStart {
+        now: worker.last_used,
+        worker: &worker,
+        ordinal,
+        rank: 1 + (ordinal % 4) as u32,
+        mean_start: (ordinal > 0).then_some(Span::from_whole_secs(20)),
+        flex_price: worker.price,
+        active_price: worker.price,
+    })
 }
 
 /// A worker that becomes idle for the so-manieth time: one of four, busy for ever longer stretches.

@@ -295,6 +295,7 @@ impl Seen {
             unhealthy: 0,
             asleep: 0,
             last_start: self.last_start_s.map(Span::from_whole_secs),
+            mean_start: self.last_start_s.map(Span::from_whole_secs),
             active: 0,
             max: self.max,
             extra: 0,

@@ -34,16 +34,26 @@ pub(super) fn split<'v>(value: Value<'v>) -> (Value<'v>, Option<Value<'v>>) {
     }
 }
 
+/// An answer of `advise`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What is passed on.
+    pub advice: Advice,
+    /// Workers that no idle timeout may go below.
+    pub floor: u32,
+}
+
 /// Reads the answer of `advise`, without its state.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn advice(value: Value<'_>) -> Result<Advice, String> {
+pub(super) fn advice(value: Value<'_>) -> Result<Answer, String> {
     let mut advice =
         Advice { workers: 0, surplus: Surplus::KeepAlive, reason: ScaleReason::Policy, ask_again: None };
+    let mut floor = 0;
     if number(value).is_some() {
         advice.workers = workers(value)?;
-        return Ok(advice);
+        return Ok(Answer { advice, floor });
     }
     let mut given = false;
     for (key, item) in entries(value)? {
@@ -59,13 +69,14 @@ pub(super) fn advice(value: Value<'_>) -> Result<Advice, String> {
                 advice.ask_again = Some(seconds);
             }
             "surplus" => advice.surplus = surplus(item)?,
+            "floor" => floor = workers(item)?,
             other => {
-                let known = "workers, reason, ask_again_s, surplus";
+                let known = "workers, reason, ask_again_s, surplus, floor";
                 return Err(format!("`advise` answers with `{}`; there is: {known}", super::error::excerpt(other)));
             }
         }
     }
-    if given { Ok(advice) } else { Err(format!("`advise` answers without `workers`; it wants {WANTED}")) }
+    if given { Ok(Answer { advice, floor }) } else { Err(format!("`advise` answers without `workers`; it wants {WANTED}")) }
 }
 
 /// Name and value of everything in a dict or struct.

@@ -12,7 +12,7 @@ use super::StarlarkError;
 use super::view;
 
 /// Names at the top level that mean something.
-pub const SETTINGS: [&str; 5] = ["PARAMS", "TICK_S", "INIT_STATE", "USES_IDLE_TIMEOUT", "SUMMARY"];
+pub const SETTINGS: [&str; 6] = ["PARAMS", "TICK_S", "FIRST_ASK_S", "INIT_STATE", "USES_IDLE_TIMEOUT", "SUMMARY"];
 
 /// Functions that are called by name, with the number of their parameters.
 pub const ENTRY_POINTS: [(&str, &str, usize); 2] =

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{BadPolicyState, KeepAlivePolicy, ParamError, WorkerView};
+use super::super::{BadPolicyState, IdleStart, KeepAlivePolicy, ParamError};
 use super::data::Data;
 use super::{Faults, Program, StarlarkError};
 use crate::units::Span;
@@ -33,16 +33,16 @@ impl StarlarkKeepAlive {
     ///
     /// # Errors
     /// What the file did wrong; its state is then as before.
-    pub fn call(&mut self, worker: &WorkerView, ordinal: u64) -> Result<Option<Span>, StarlarkError> {
-        let (timeout, state) = self.program.idle_timeout(worker, ordinal, &self.state)?;
+    pub fn call(&mut self, idle: &IdleStart<'_>) -> Result<Option<Span>, StarlarkError> {
+        let (timeout, state) = self.program.idle_timeout(idle, &self.state)?;
         self.state = state;
         Ok(timeout)
     }
 }
 
 impl KeepAlivePolicy for StarlarkKeepAlive {
-    fn idle_timeout(&mut self, worker: &WorkerView, ordinal: u64) -> Option<Span> {
-        match self.call(worker, ordinal) {
+    fn idle_timeout(&mut self, idle: &IdleStart<'_>) -> Option<Span> {
+        match self.call(idle) {
             Ok(timeout) => timeout,
             Err(error) => {
                 self.faults.add(&error);

@@ -30,7 +30,9 @@ pub use fault::Faults;
 pub use params::{StarParam, StarParamKind};
 pub use program::Program;
 
-use super::{KeepAlivePolicy, ParamError, PolicyChoice, ScalingPolicy};
+use std::collections::BTreeMap;
+
+use super::{KeepAlivePolicy, ParamError, PolicyChoice, ScalingPolicy, wrap};
 
 /// The ending of a file's name that makes it a policy in Starlark.
 pub const ENDING: &str = ".star";
@@ -40,12 +42,20 @@ pub fn is_file(name: &str) -> bool {
     name.ends_with(ENDING)
 }
 
-/// Builds the scaling policy of a choice that names a file.
+/// Builds the scaling policy of a choice that names a file, with the common keys ([`wrap::PARAMS`]) round it. A key that the file
+/// declares itself is the file's.
 ///
 /// # Errors
 /// If its text is missing or wrong, it has no `advise`, or a parameter is not allowed.
 pub fn scaling(choice: &PolicyChoice) -> Result<Box<dyn ScalingPolicy>, ParamError> {
-    Ok(Box::new(scaling::StarlarkScaling::new(program(choice)?)?))
+    let (mut own, mut common) = wrap::split(choice);
+    if !common.params.is_empty() {
+        let bare = PolicyChoice { params: BTreeMap::new(), ..own.clone() };
+        for param in program(&bare)?.params() {
+            own.params.extend(common.params.remove_entry(&param.name));
+        }
+    }
+    wrap::around(Box::new(scaling::StarlarkScaling::new(program(&own)?)?), &common)
 }
 
 /// Builds the keep-alive policy of a choice that names a file.

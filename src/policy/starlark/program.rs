@@ -7,7 +7,8 @@ use starlark::syntax::{AstModule, Dialect};
 use starlark::values::structs::AllocStruct;
 use starlark::values::{OwnedFrozenValue, Value};
 
-use super::super::{Advice, AskedAt, Observation, ParamValue, WorkerView};
+use super::super::{AskedAt, IdleStart, Observation, ParamValue};
+use super::answer::Answer;
 use super::check::{self, Contents};
 use super::data::Data;
 use super::view::{self, Overdue};
@@ -52,6 +53,7 @@ struct Settings {
     asked_at: AskedAt,
     init_state: Data,
     uses_idle_timeout: bool,
+    first_ask: Option<Span>,
 }
 
 impl Program {
@@ -135,6 +137,11 @@ impl Program {
         self.settings.uses_idle_timeout
     }
 
+    /// How long after the endpoint came to be it wants to be asked, jobs or not.
+    pub fn first_ask(&self) -> Option<Span> {
+        self.settings.first_ask
+    }
+
     /// The state before the first call.
     pub fn init_state(&self) -> &Data {
         &self.settings.init_state
@@ -165,7 +172,7 @@ impl Program {
         seen: &Observation<'_>,
         state: &Data,
         overdue: &Overdue,
-    ) -> Result<(Advice, Data), StarlarkError> {
+    ) -> Result<(Answer, Data), StarlarkError> {
         let Some(function) = &self.advise else { return Err(self.missing("advise")) };
         Module::with_temp_heap(|module| {
             let heap = module.heap();
@@ -192,18 +199,16 @@ impl Program {
     /// As [`Self::advise`].
     pub(super) fn idle_timeout(
         &self,
-        worker: &WorkerView,
-        ordinal: u64,
+        idle: &IdleStart<'_>,
         state: &Data,
     ) -> Result<(Option<Span>, Data), StarlarkError> {
         let Some(function) = &self.idle_timeout else { return Err(self.missing("idle_timeout")) };
         Module::with_temp_heap(|module| {
             let heap = module.heap();
             let kept = state.to_value(heap);
-            let idle = AllocStruct([("ordinal", heap.alloc(ordinal)), ("now_s", heap.alloc(worker.since.as_secs()))]);
             let args: [Value<'_>; 4] = [
-                view::worker(worker, heap),
-                heap.alloc(idle),
+                view::worker(idle.worker, heap),
+                view::idle(idle, heap),
                 kept,
                 heap.access_owned_frozen_value(&self.values),
             ];
@@ -248,6 +253,7 @@ fn settings(name: &str, contents: &Contents, module: &Module<'_>) -> Result<Sett
         asked_at: asked_at(1.0),
         init_state: Data::Map(Vec::new()),
         uses_idle_timeout: true,
+        first_ask: None,
     };
     let mut errors = Vec::new();
     for setting in check::SETTINGS {
@@ -270,6 +276,11 @@ impl Settings {
             "SUMMARY" => self.summary = value.unpack_str().ok_or_else(|| problem("a text"))?.to_owned(),
             "USES_IDLE_TIMEOUT" => {
                 self.uses_idle_timeout = value.unpack_bool().ok_or_else(|| problem("True or False"))?;
+            }
+            "FIRST_ASK_S" => {
+                let seconds = guard::number(value).filter(|seconds| (0.0..=86_400.0).contains(seconds));
+                let seconds = seconds.ok_or_else(|| problem("a number of seconds from 0 to 86400"))?;
+                self.first_ask = Some(Span::from_secs(seconds));
             }
             "TICK_S" => {
                 let seconds = guard::number(value).filter(|seconds| (0.0..=3_600.0).contains(seconds));

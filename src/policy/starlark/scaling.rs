@@ -7,6 +7,7 @@ use super::super::{
 };
 use super::data::Data;
 use super::{Faults, Program, StarlarkError, view};
+use crate::units::Span;
 
 /// The policy that answers in the place of one that fails: the platform's default.
 pub const FALLBACK: &str = "queue_delay";
@@ -17,6 +18,7 @@ pub struct StarlarkScaling {
     state: Data,
     fallback: Box<dyn ScalingPolicy>,
     faults: Faults,
+    floor: u32,
     /// Times in seconds for which it asked how many jobs are overdue: looked up before the call from then on.
     overdue_s: Vec<f64>,
 }
@@ -34,6 +36,7 @@ impl StarlarkScaling {
             state: program.init_state().clone(),
             fallback: registry::scaling(&PolicyChoice::named(FALLBACK))?,
             faults: Faults::default(),
+            floor: 0,
             overdue_s: Vec::new(),
             program,
         })
@@ -52,9 +55,10 @@ impl StarlarkScaling {
             result = self.program.advise(seen, &self.state, &overdue);
         }
         self.overdue_s = view::asked_overdue(overdue);
-        let (advice, state) = result?;
+        let (answer, state) = result?;
         self.state = state;
-        Ok(advice)
+        self.floor = answer.floor;
+        Ok(answer.advice)
     }
 }
 
@@ -77,17 +81,27 @@ impl ScalingPolicy for StarlarkScaling {
         self.program.uses_idle_timeout()
     }
 
+    fn floor(&self) -> u32 {
+        self.floor
+    }
+
+    fn first_ask(&self) -> Option<Span> {
+        self.program.first_ask()
+    }
+
     fn faults(&self) -> Option<&Faults> {
         Some(&self.faults).filter(|faults| faults.count > 0)
     }
 
     fn save(&self) -> Value {
-        json!({ "state": self.state.to_json(), "faults": self.faults.save() })
+        json!({ "state": self.state.to_json(), "floor": self.floor, "faults": self.faults.save() })
     }
 
     fn load(&mut self, state: &Value) -> Result<(), BadPolicyState> {
         let kept = state.get("state").ok_or_else(|| BadPolicyState("its state is missing".to_owned()))?;
         self.state = Data::from_json(kept).map_err(BadPolicyState)?;
+        let floor = state.get("floor").and_then(Value::as_u64).and_then(|floor| u32::try_from(floor).ok());
+        self.floor = floor.ok_or_else(|| BadPolicyState("its floor is missing".to_owned()))?;
         self.faults = Faults::load(state.get("faults").unwrap_or(&Value::Null))?;
         Ok(())
     }

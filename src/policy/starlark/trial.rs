@@ -1,7 +1,7 @@
 //! A file tried on a few made-up situations when it is loaded: what fails on each of them is better told then than in the middle
 //! of a run.
 
-use super::super::{Details, KeepAlivePolicy, Observation, Phase, ScalingPolicy, Trigger, WorkerKind, WorkerView};
+use super::super::{Details, IdleStart, KeepAlivePolicy, Observation, Phase, ScalingPolicy, Trigger, WorkerKind, WorkerView};
 use super::keep_alive::StarlarkKeepAlive;
 use super::scaling::StarlarkScaling;
 use super::{Program, StarlarkError};
@@ -48,7 +48,16 @@ pub fn keep_alive(program: Program) -> Result<(), StarlarkError> {
     let missing = program.missing("idle_timeout");
     let Ok(mut policy) = StarlarkKeepAlive::new(program) else { return Err(missing) };
     for ordinal in 1..=3 {
-        policy.call(&worker(ordinal, 60 * ordinal, 0), ordinal)?;
+        let price = UsdPerSecond::from_usd(0.000_19);
+        policy.call(&IdleStart {
+            now: Time::ZERO + Span::from_whole_secs(60 * ordinal),
+            worker: &worker(ordinal, 60 * ordinal, 0),
+            ordinal,
+            rank: 1,
+            mean_start: (ordinal > 1).then_some(Span::from_whole_secs(20)),
+            flex_price: price,
+            active_price: price,
+        })?;
     }
     let saved = policy.save();
     policy.load(&saved).map_err(|error| StarlarkError::of_file("", error.to_string()))
@@ -78,6 +87,7 @@ impl Situation {
             unhealthy: 0,
             asleep: 1,
             last_start: (self.at_s > 60).then_some(Span::from_whole_secs(20)),
+            mean_start: (self.at_s > 60).then_some(Span::from_whole_secs(20)),
             active: 0,
             max: 10,
             extra: 0,

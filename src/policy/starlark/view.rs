@@ -10,7 +10,7 @@ use starlark::values::list::AllocList;
 use starlark::values::structs::AllocStruct;
 use starlark::values::{Heap, Value};
 
-use super::super::{Observation, Phase, Trigger, WorkerKind, WorkerView};
+use super::super::{IdleStart, Observation, Phase, Trigger, WorkerKind, WorkerView};
 use super::guard::{number, shown};
 use super::limits::refused;
 use crate::units::Span;
@@ -65,6 +65,9 @@ pub static FIELDS: &[Field] = &[
     field("asleep", "workers placed and asleep or frozen", |o| count(o.asleep)),
     field("last_start_s", "length of the last start that became ready; None before the first", |o| {
         Cell::Seconds(o.last_start)
+    }),
+    field("mean_start_s", "mean length of starts, the latest counting most; None before the first", |o| {
+        Cell::Seconds(o.mean_start)
     }),
     field("active", "lower bound", |o| count(o.active)),
     field("max", "upper bound, extra workers not counted", |o| count(o.max)),
@@ -135,6 +138,18 @@ pub(super) fn worker<'v>(view: &WorkerView, heap: Heap<'v>) -> Value<'v> {
         ("outdated", heap.alloc(view.outdated)),
         ("host", host),
         ("price", heap.alloc(view.price.as_usd())),
+    ]))
+}
+
+/// What is known of the beginning of an idle period, beside the worker.
+pub(super) fn idle<'v>(idle: &IdleStart<'_>, heap: Heap<'v>) -> Value<'v> {
+    heap.alloc(AllocStruct([
+        ("now_s", heap.alloc(idle.now.as_secs())),
+        ("ordinal", heap.alloc(idle.ordinal)),
+        ("rank", heap.alloc(idle.rank)),
+        ("mean_start_s", seconds(idle.mean_start, heap)),
+        ("flex_price", heap.alloc(idle.flex_price.as_usd())),
+        ("active_price", heap.alloc(idle.active_price.as_usd())),
     ]))
 }
 
