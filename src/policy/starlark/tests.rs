@@ -1,0 +1,1 @@
+//! Hostile and wrong files, and what they are told.
