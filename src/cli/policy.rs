@@ -180,7 +180,9 @@ fn details(row: &Row) -> String {
     }
     text.push_str(&param_lines(&row.params));
     if !row.common.is_empty() {
-        text.push_str("\n  common keys of every scaling policy, applied to its answer in this order (off unless given):\n");
+        text.push_str(
+            "\n  common keys of every scaling policy, applied to its answer in this order (off unless given):\n",
+        );
         text.push_str(&param_lines(&row.common));
     }
     text

@@ -3,8 +3,8 @@
 
 use super::{
     DispatchPolicy, EvictionPolicy, KeepAlivePolicy, ParamError, ParamSpec, Params, PlacementPolicy, PolicyChoice,
-    ScalingPolicy, dispatch, eviction, fixed, hpa, keep_alive, knative, per_job, placement, proportional, queue_delay, ray,
-    request_count, slo_cost, staffing, starlark, wrap,
+    ScalingPolicy, dispatch, eviction, fixed, hpa, keep_alive, knative, per_job, placement, proportional, queue_delay,
+    ray, request_count, slo_cost, staffing, starlark, wrap,
 };
 
 /// What there is to know about a policy before it is built.

@@ -120,10 +120,14 @@ impl Service {
         let mut sorted: Vec<f64> = self.samples.iter().copied().collect();
         sorted.sort_unstable_by(f64::total_cmp);
         let mut sum = 0.0;
-        self.sorted = sorted.into_iter().rev().map(|sample| {
-            sum += sample;
-            (sample, sum)
-        }).collect();
+        self.sorted = sorted
+            .into_iter()
+            .rev()
+            .map(|sample| {
+                sum += sample;
+                (sample, sum)
+            })
+            .collect();
         self.sorted.reverse();
     }
 
@@ -176,7 +180,9 @@ impl SloCost {
                 }
                 Phase::Starting => {
                     let left = start_left_s(&worker, seen, start_s);
-                    free.extend(left.into_iter().flat_map(|left| (0..seen.concurrency).map(move |_| Reverse(micros(left)))));
+                    free.extend(
+                        left.into_iter().flat_map(|left| (0..seen.concurrency).map(move |_| Reverse(micros(left)))),
+                    );
                 }
                 _ => {}
             }
@@ -293,7 +299,8 @@ mod tests {
 
     /// Starts take 10 s, jobs 5 s (from the observation), at t = 100.
     fn wanted(keys: &[(&str, f64)], workers: Vec<WorkerView>, waits: Vec<f64>) -> (u32, Option<Span>) {
-        let choice = keys.iter().fold(PolicyChoice::named("slo_cost"), |choice, (name, value)| choice.with(name, *value));
+        let choice =
+            keys.iter().fold(PolicyChoice::named("slo_cost"), |choice, (name, value)| choice.with(name, *value));
         let mut policy = registry::scaling(&choice).expect("the keys are allowed");
         let up = workers.len() as u32;
         let (queued, oldest) = (waits.len() as u32, waits.first().copied().unwrap_or_default());

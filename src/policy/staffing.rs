@@ -141,7 +141,9 @@ impl Staffing {
         let r = rate * service_s;
         match self.rule {
             Rule::Sqrt { beta, dispersion } => ceil(r + beta * libm::sqrt(dispersion * r)).min(most),
-            Rule::Erlang { slo_s, miss, variability } => erlang_places(rate, service_s, slo_s / variability, miss, most),
+            Rule::Erlang { slo_s, miss, variability } => {
+                erlang_places(rate, service_s, slo_s / variability, miss, most)
+            }
         }
     }
 }
@@ -224,7 +226,8 @@ mod tests {
 
     #[test]
     fn beta_is_that_of_halfin_and_whitt() {
-        for (alpha, expected) in [(0.5, 0.506), (0.3, 0.829), (0.2, 1.062), (0.1, 1.420), (0.05, 1.740), (0.01, 2.375)] {
+        for (alpha, expected) in [(0.5, 0.506), (0.3, 0.829), (0.2, 1.062), (0.1, 1.420), (0.05, 1.740), (0.01, 2.375)]
+        {
             assert!((beta(alpha) - expected).abs() < 0.001, "{alpha}: {}", beta(alpha));
         }
     }

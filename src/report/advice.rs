@@ -62,7 +62,10 @@ pub fn advice(summary: &Summary) -> Vec<Advice> {
 fn policy_fault(fault: &PolicyFault) -> String {
     let times = if fault.count == 1 { "once".to_owned() } else { format!("{} times", count(fault.count)) };
     let instead = if fault.kind == "scaler" { "queue_delay" } else { "5 s" };
-    format!("The {} failed {times} and {instead} was taken in its place, the first time for: {}.", fault.kind, fault.first)
+    format!(
+        "The {} failed {times} and {instead} was taken in its place, the first time for: {}.",
+        fault.kind, fault.first
+    )
 }
 
 /// Flex workers only: an active worker has no idle timeout.

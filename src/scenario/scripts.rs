@@ -10,8 +10,8 @@ use super::node::{Node, Origin, Sources, Value, clean, printable};
 use super::problem::{Problem, Problems};
 use super::read;
 use super::types::numbers::duration;
-use crate::policy::{ParamValue, Params, PolicyChoice, wrap};
 use crate::policy::starlark::{self, Program, StarlarkError, params, trial};
+use crate::policy::{ParamValue, Params, PolicyChoice, wrap};
 
 /// The decisions that a file can take, with the function that takes each.
 pub const KINDS: [(&str, &str); 2] = [("scaler", "advise"), ("keep_alive", "idle_timeout")];

@@ -77,7 +77,9 @@ fn judged(typed: &str, params: &BTreeMap<String, ParamValue>) -> Result<Vec<Judg
         (choice, kinds.contains(&"scaling"), kinds.contains(&"keep_alive"))
     };
     if !scales && !keeps_alive {
-        return Err(Failure::Input(format!("`{typed}` is neither a scaling nor a keep-alive policy: others are not judged")));
+        return Err(Failure::Input(format!(
+            "`{typed}` is neither a scaling nor a keep-alive policy: others are not judged"
+        )));
     }
     let mut all = Vec::new();
     if scales {

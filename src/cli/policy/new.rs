@@ -43,7 +43,10 @@ fn path_of(name: &str) -> Result<PathBuf, Failure> {
     let fine = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if stem.is_empty() || stem.len() > NAME_MAX || !stem.chars().all(fine) {
         let wanted = "a name is 1 to 64 letters, digits, `_` or `-`";
-        return Err(Failure::Input(format!("`{}` cannot be the name of a policy: {wanted}", crate::scenario::node::clean(name))));
+        return Err(Failure::Input(format!(
+            "`{}` cannot be the name of a policy: {wanted}",
+            crate::scenario::node::clean(name)
+        )));
     }
     let typed = PathBuf::from(format!("{bare}{ENDING}"));
     let is_path = name.ends_with(ENDING) || Path::new(name).components().count() > 1;

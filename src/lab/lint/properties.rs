@@ -6,8 +6,7 @@ use crate::policy::{Advice, IdleStart, KeepAlivePolicy, Phase, ScalingPolicy, Tr
 use crate::units::{HostId, Span, Time, UsdPerSecond, WorkerId};
 
 /// Offered load of 4.5 workers: 9 requests in 60 s, 30 s of work each.
-const STEADY: Scene =
-    Scene { requests: 9, per_s: 60, until_s: u64::MAX, service_s: 30, start_s: Some(60), max: 20 };
+const STEADY: Scene = Scene { requests: 9, per_s: 60, until_s: u64::MAX, service_s: 30, start_s: Some(60), max: 20 };
 /// Lengths of starts under which a policy must settle, in seconds.
 const STARTS_S: [u64; 3] = [1, 60, 600];
 /// How long load is gone before everything must be: longer than any usual wait.
@@ -51,8 +50,7 @@ fn day(make: Seeing<'_>, start_s: u64) -> (Vec<(u64, Advice)>, Vec<u32>, u64, Op
     let scene = Scene { until_s: 3_600, start_s: Some(start_s), ..STEADY };
     let mut world = World::new(&mut *policy, scene);
     world.run(3_600 + SILENCE_S);
-    let (answers, up, clamped) =
-        (std::mem::take(&mut world.answers), std::mem::take(&mut world.up), world.clamped);
+    let (answers, up, clamped) = (std::mem::take(&mut world.answers), std::mem::take(&mut world.up), world.clamped);
     let fault = policy.faults().map(|faults| {
         format!("{} calls failed; the first: {}", faults.count, faults.first.clone().unwrap_or_default())
     });
@@ -77,7 +75,9 @@ fn repeats(make: Seeing<'_>) -> Verdict {
         Some(((at, one), (_, other))) => {
             Err(format!("after {at} s it wants {} workers, and {} when all is repeated", one.workers, other.workers))
         }
-        None if first.len() != second.len() => Err("it asks to be asked at other times when all is repeated".to_owned()),
+        None if first.len() != second.len() => {
+            Err("it asks to be asked at other times when all is repeated".to_owned())
+        }
         None => Ok(format!("{} answers, twice the same", first.len())),
     };
     judged("P2", "the same situation gives the same answer", seen)
@@ -136,11 +136,16 @@ fn settles(make: Seeing<'_>) -> Verdict {
         let range = if least == most { format!("{most} workers") } else { format!("{least} to {most} workers") };
         let text = format!("starts of {}: {range}, {changes} changes in an hour", length(start_s));
         if most - least > RIPPLE_MAX {
-            failed = failed.or_else(|| Some(format!("under a constant load of 4.5 workers, {text}: it does not settle")));
+            failed =
+                failed.or_else(|| Some(format!("under a constant load of 4.5 workers, {text}: it does not settle")));
         }
         seen.push(text);
     }
-    judged("P5", "under a constant load it settles, however long a start takes", failed.map_or(Ok(seen.join("; ")), Err))
+    judged(
+        "P5",
+        "under a constant load it settles, however long a start takes",
+        failed.map_or(Ok(seen.join("; ")), Err),
+    )
 }
 
 fn monotone(make: Seeing<'_>) -> Verdict {
@@ -190,7 +195,9 @@ fn stuck_starts(make: Seeing<'_>) -> Verdict {
     let (after_minute, last) = (world.up.get(60).copied().unwrap_or(0), world.up.last().copied().unwrap_or(0));
     let starts = world.starts;
     let seen = if last > after_minute.max(2) {
-        Err(format!("one job, starts that never end: {after_minute} workers wanted after a minute, {last} after an hour"))
+        Err(format!(
+            "one job, starts that never end: {after_minute} workers wanted after a minute, {last} after an hour"
+        ))
     } else if starts > 2 * u64::from(scene.max) {
         Err(format!("one job, starts that never end: {starts} starts asked for in an hour"))
     } else if last > 2 {
@@ -253,7 +260,9 @@ fn restores(make: Seeing<'_>) -> Verdict {
             "restored after 1234 s: at {at} s it wants {} workers where it would have wanted {}",
             other.workers, one.workers
         )),
-        None if expected.len() != world.answers.len() => Err("restored after 1234 s it is asked at other times".to_owned()),
+        None if expected.len() != world.answers.len() => {
+            Err("restored after 1234 s it is asked at other times".to_owned())
+        }
         None => Ok(format!("{} answers, the same without and with a restart after 1234 s", expected.len())),
     };
     judged("P10", property, seen)

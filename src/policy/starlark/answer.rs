@@ -1,9 +1,9 @@
 //! What a policy's file may answer, and what is made of it.
 
+use starlark::values::Value;
 use starlark::values::dict::DictRef;
 use starlark::values::structs::StructRef;
 use starlark::values::tuple::TupleRef;
-use starlark::values::Value;
 
 use super::super::{Advice, ScaleReason, Surplus};
 use super::guard::{number, shown};
@@ -48,8 +48,7 @@ pub struct Answer {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn advice(value: Value<'_>) -> Result<Answer, String> {
-    let mut advice =
-        Advice { workers: 0, surplus: Surplus::KeepAlive, reason: ScaleReason::Policy, ask_again: None };
+    let mut advice = Advice { workers: 0, surplus: Surplus::KeepAlive, reason: ScaleReason::Policy, ask_again: None };
     let mut floor = 0;
     if number(value).is_some() {
         advice.workers = workers(value)?;
@@ -76,7 +75,11 @@ pub(super) fn advice(value: Value<'_>) -> Result<Answer, String> {
             }
         }
     }
-    if given { Ok(Answer { advice, floor }) } else { Err(format!("`advise` answers without `workers`; it wants {WANTED}")) }
+    if given {
+        Ok(Answer { advice, floor })
+    } else {
+        Err(format!("`advise` answers without `workers`; it wants {WANTED}"))
+    }
 }
 
 /// Name and value of everything in a dict or struct.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use starlark::codemap::Span;
 use starlark::syntax::AstModule;
 use starlark::syntax::ast::{
-    ArgumentP, AssignOp, AssignTarget, AstExpr, AstNoPayload, AstLiteral, AstStmt, Expr, ParameterP, Stmt,
+    ArgumentP, AssignOp, AssignTarget, AstExpr, AstLiteral, AstNoPayload, AstStmt, Expr, ParameterP, Stmt,
 };
 
 use super::StarlarkError;

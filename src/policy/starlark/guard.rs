@@ -209,7 +209,8 @@ fn functions(builder: &mut GlobalsBuilder) {
         }
         let mut entries = Vec::new();
         for pair in of.iterate(heap)? {
-            let both = TupleRef::from_value(pair).map(TupleRef::content).or(ListRef::from_value(pair).map(|l| l.content()));
+            let both =
+                TupleRef::from_value(pair).map(TupleRef::content).or(ListRef::from_value(pair).map(|l| l.content()));
             let Some([key, item]) = both else {
                 return Err(refused(format!("dict() wants pairs, got {}", shown(pair))));
             };
@@ -309,4 +310,3 @@ fn mathematics(builder: &mut GlobalsBuilder) {
         finite("math.cos()", libm::cos(needed("math.cos()", x)?))
     }
 }
-

@@ -98,10 +98,7 @@ pub type BadParam = (String, String);
 ///
 /// # Errors
 /// The first that the file does not declare, or that is not allowed.
-pub fn values(
-    specs: &[StarParam],
-    given: &BTreeMap<String, ParamValue>,
-) -> Result<Vec<(String, Data)>, BadParam> {
+pub fn values(specs: &[StarParam], given: &BTreeMap<String, ParamValue>) -> Result<Vec<(String, Data)>, BadParam> {
     if let Some(unknown) = given.keys().find(|name| specs.iter().all(|spec| spec.name != **name)) {
         return Err((unknown.clone(), unknown_param(specs, unknown)));
     }
@@ -156,7 +153,9 @@ pub(super) fn read(declared: Value<'_>) -> Result<Vec<StarParam>, BadParam> {
 
 fn is_name(name: &str) -> bool {
     let first = name.starts_with(|c: char| c.is_ascii_lowercase());
-    first && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') && !["type", "source"].contains(&name)
+    first
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !["type", "source"].contains(&name)
 }
 
 /// One entry: a dict, or its default alone.
@@ -177,7 +176,9 @@ fn one(name: &str, entry: Value<'_>) -> Result<StarParam, String> {
     let Some(default) = found.get("default") else { return Err("its entry has no `default`".to_owned()) };
     let text = |key: &str| match found.get(key) {
         None => Ok(String::new()),
-        Some(value) => value.unpack_str().map(str::to_owned).ok_or(format!("its `{key}` is {}, no text", shown(*value))),
+        Some(value) => {
+            value.unpack_str().map(str::to_owned).ok_or(format!("its `{key}` is {}, no text", shown(*value)))
+        }
     };
     let bound = |key: &str| match found.get(key) {
         None => Ok(None),

@@ -82,8 +82,8 @@ impl Program {
             let heap = module.heap();
             let fields = values.1.iter().map(|(name, value)| (name.as_str(), value.to_value(heap)));
             module.set(VALUES, heap.alloc(AllocStruct(fields)));
-            let frozen = module.freeze().map_err(|error| vec![StarlarkError::of_file(name, error.to_string())])?;
-            Ok((frozen, Settings { asked_at: values.0, ..settings }))
+            let frozen = module.freeze().map_err(|error| vec![StarlarkError::of_file(name, error.err_msg)])?;
+            Ok::<_, Vec<StarlarkError>>((frozen, Settings { asked_at: values.0, ..settings }))
         })?;
         unknown_params(&contents, &settings.params)?;
         let used = view::used(contents.attributes.iter().map(String::as_str));
@@ -150,9 +150,11 @@ impl Program {
     /// That the function `wanted` is not there, with one that may be meant.
     pub fn missing(&self, wanted: &str) -> StarlarkError {
         let (_, takes, _) = check::ENTRY_POINTS.iter().find(|(known, ..)| *known == wanted).expect("a known function");
-        let near = self.contents.functions.iter().find(|function| {
-            function.name != wanted && strsim::damerau_levenshtein(&function.name, wanted) <= 3
-        });
+        let near = self
+            .contents
+            .functions
+            .iter()
+            .find(|function| function.name != wanted && strsim::damerau_levenshtein(&function.name, wanted) <= 3);
         match near {
             Some(function) => StarlarkError {
                 place: Some(function.place),
@@ -177,15 +179,11 @@ impl Program {
         Module::with_temp_heap(|module| {
             let heap = module.heap();
             let kept = state.to_value(heap);
-            let args = [
-                view::observation(seen, &self.used, heap),
-                kept,
-                heap.access_owned_frozen_value(&self.values),
-            ];
+            let args = [view::observation(seen, &self.used, heap), kept, heap.access_owned_frozen_value(&self.values)];
             let mut evaluator = limits::evaluator(&module);
             evaluator.extra = Some(overdue);
             let answer = evaluator.eval_function(heap.access_owned_frozen_value(function), &args, &[]);
-            let answer = answer.map_err(|error| StarlarkError::of_evaluator(&self.name, &error))?;
+            let answer = answer.map_err(|error| self.failed("advise", &error))?;
             let (answer, state) = answer::split(answer);
             let wrong = |problem| self.at_function("advise", problem);
             let advice = answer::advice(answer).map_err(wrong)?;
@@ -214,12 +212,18 @@ impl Program {
             ];
             let mut evaluator = limits::evaluator(&module);
             let answer = evaluator.eval_function(heap.access_owned_frozen_value(function), &args, &[]);
-            let answer = answer.map_err(|error| StarlarkError::of_evaluator(&self.name, &error))?;
+            let answer = answer.map_err(|error| self.failed("idle_timeout", &error))?;
             let (answer, state) = answer::split(answer);
             let wrong = |problem| self.at_function("idle_timeout", problem);
             let timeout = answer::timeout(answer).map_err(wrong)?;
             Ok((timeout, Data::from_value(state.unwrap_or(kept)).map_err(wrong)?))
         })
+    }
+
+    /// A call of a function that failed: told where it did, or at its `def` where that is not known.
+    fn failed(&self, function: &str, error: &starlark::Error) -> StarlarkError {
+        let error = StarlarkError::of_evaluator(&self.name, error);
+        if error.place.is_some() { error } else { self.at_function(function, error.message) }
     }
 
     /// A mistake in what a function answers: told at its `def`.

@@ -1,7 +1,9 @@
 //! A file tried on a few made-up situations when it is loaded: what fails on each of them is better told then than in the middle
 //! of a run.
 
-use super::super::{Details, IdleStart, KeepAlivePolicy, Observation, Phase, ScalingPolicy, Trigger, WorkerKind, WorkerView};
+use super::super::{
+    Details, IdleStart, KeepAlivePolicy, Observation, Phase, ScalingPolicy, Trigger, WorkerKind, WorkerView,
+};
 use super::keep_alive::StarlarkKeepAlive;
 use super::scaling::StarlarkScaling;
 use super::{Program, StarlarkError};

@@ -56,9 +56,15 @@ impl Core {
     /// Tells of the first failure of a policy; the count is in the transcript and survives restarts.
     fn policy_failed(&self, endpoint: EndpointId) {
         let name = self.definitions.by_number(endpoint).map_or("?", |definition| definition.config.id.as_str());
-        for (kind, faults) in self.scheduler.policy_faults(endpoint).into_iter().filter(|(_, faults)| faults.count == 1) {
+        for (kind, faults) in self.scheduler.policy_faults(endpoint).into_iter().filter(|(_, faults)| faults.count == 1)
+        {
             let first = faults.first.as_deref().unwrap_or_default();
-            tracing::warn!(endpoint = name, kind, first, "a policy failed; the platform's default answers in its place");
+            tracing::warn!(
+                endpoint = name,
+                kind,
+                first,
+                "a policy failed; the platform's default answers in its place"
+            );
         }
     }
 
