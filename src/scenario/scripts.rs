@@ -104,8 +104,13 @@ impl Reader<'_> {
         }
     }
 
-    /// The text of a file below the folder of the main file, and how the file is called in messages.
+    /// The text of a file and how it is called in messages. A file names what is below the folder of the main file; what was
+    /// typed on the command line is looked for where it was typed.
     fn text(&mut self, typed: &Node, name: &str, path: &str) -> (Option<String>, String) {
+        if matches!(typed.origin, Origin::Set { .. }) {
+            let shown = printable(name);
+            return (self.content(Path::new(name), &shown, typed, path), shown);
+        }
         let shown = printable(&self.folder.shown.join(name).display().to_string());
         let inside = "a relative path below the folder of the main file";
         let escapes =
@@ -127,17 +132,17 @@ impl Reader<'_> {
             self.problem(typed, path, found, inside, "move the file below it");
             return (None, shown);
         }
-        match read::text(&resolved, &shown) {
-            Ok(text) if text.trim().is_empty() => {
-                self.problem(typed, path, format!("{}: the file is empty", typed.shown()), "a policy", "");
-                (None, shown)
-            }
-            Ok(text) => (Some(text), shown),
-            Err(problem) => {
-                self.problem(typed, path, format!("{}: {}", typed.shown(), problem.found), &problem.allowed, "");
-                (None, shown)
-            }
-        }
+        (self.content(&resolved, &shown, typed, path), shown)
+    }
+
+    fn content(&mut self, file: &Path, shown: &str, typed: &Node, path: &str) -> Option<String> {
+        let (found, allowed) = match read::text(file, shown) {
+            Ok(text) if !text.trim().is_empty() => return Some(text),
+            Ok(_) => ("the file is empty".to_owned(), "a policy in Starlark"),
+            Err(problem) => (problem.found, "a policy in Starlark"),
+        };
+        self.problem(typed, path, format!("{}: {found}", typed.shown()), allowed, "");
+        None
     }
 
     /// A file that is right by itself: its parameters, what is missing, and a trial.

@@ -1,6 +1,7 @@
 //! `policy check FILE|NAME`: what a policy does in situations whose right answer is plain.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -26,6 +27,9 @@ pub struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Measure how many answers a second it gives on this machine, and judge nothing
+    #[arg(long, conflicts_with = "json")]
+    speed: bool,
 }
 
 /// What came out for one decision.
@@ -39,6 +43,9 @@ struct Judged {
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let params = args.params.iter().map(|text| param(text)).collect::<Result<BTreeMap<_, _>, _>>()?;
+    if args.speed {
+        return speed(&args.policy, &params);
+    }
     let judged = judged(&args.policy, &params)?;
     let fails: usize = judged.iter().map(|one| one.fails).sum();
     if args.json {
@@ -94,6 +101,20 @@ fn judged(typed: &str, params: &BTreeMap<String, ParamValue>) -> Result<Vec<Judg
         all.push(of(typed, "keep_alive", lint::keep_alive(&make)));
     }
     Ok(all)
+}
+
+/// Answers per second over a simulated busy day, the small world around the policy included.
+fn speed(typed: &str, params: &BTreeMap<String, ParamValue>) -> Result<(), Failure> {
+    let choice = match starlark::is_file(typed) {
+        true => file::choice(typed, params)?.0,
+        false => PolicyChoice { params: params.clone(), ..PolicyChoice::named(typed) },
+    };
+    let mut policy = registry::scaling(&choice)?;
+    let started = Instant::now();
+    let answers = lint::busy_day(&mut *policy);
+    let seconds = started.elapsed().as_secs_f64().max(1e-9);
+    let (rate, each) = (answers as f64 / seconds, seconds * 1e6 / answers.max(1) as f64);
+    output::answer(&format!("{typed}: {answers} answers in {seconds:.2} s, {rate:.0} a second, {each:.2} us each\n"))
 }
 
 fn of(policy: &str, kind: &'static str, verdicts: Vec<Verdict>) -> Judged {

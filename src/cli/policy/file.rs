@@ -25,7 +25,9 @@ pub(super) fn files() -> Vec<PathBuf> {
 /// Everything that is wrong with it, a line each.
 pub(super) fn choice(typed: &str, params: &BTreeMap<String, ParamValue>) -> Result<(PolicyChoice, Program), Failure> {
     let shown = printable(typed);
-    let text = read::text(Path::new(typed), &shown).map_err(|problem| Failure::Input(problem.to_string()))?;
+    let text = read::text(Path::new(typed), &shown).map_err(|problem| {
+        Failure::Input(format!("{}: {}; `thermocline policy new` writes a policy", problem.place, problem.found))
+    })?;
     let told = |errors: Vec<StarlarkError>| {
         Failure::Input(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     };

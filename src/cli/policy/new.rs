@@ -32,7 +32,7 @@ pub(super) fn run(args: &NewArgs) -> Result<(), Failure> {
     output::write_file(&path, template::text(&stem, args.keep_alive).as_bytes(), false)?;
     let shown = path.display();
     output::answer(&format!(
-        "Wrote {shown}\n\n  thermocline policy check {shown}\n  thermocline run scenarios/quickstart.yaml --set endpoints...scaler.type={shown}\n"
+        "Wrote {shown}. Next:\n\n  thermocline policy check {shown}\n  thermocline run APP.yaml --set endpoints.NAME.scaler={shown}\n"
     ))
 }
 

@@ -57,6 +57,12 @@ fn day(make: Seeing<'_>, start_s: u64) -> (Vec<(u64, Advice)>, Vec<u32>, u64, Op
     (answers, up, clamped, fault)
 }
 
+pub(super) fn busy_day(policy: &mut dyn ScalingPolicy) -> u64 {
+    let mut world = World::new(policy, STEADY);
+    world.run(86_400);
+    world.answers.len() as u64
+}
+
 fn answers(make: Seeing<'_>) -> Verdict {
     let mut seen = String::new();
     let mut failed = None;
@@ -203,7 +209,7 @@ fn stuck_starts(make: Seeing<'_>) -> Verdict {
     } else if last > 2 {
         Err(format!("one job, starts that never end: {last} workers wanted within a minute"))
     } else {
-        Ok(format!("one job, starts that never end: {last} workers wanted after an hour, {starts} starts asked for"))
+        Ok(format!("one job, starts that never end: workers wanted after an hour: {last}, starts asked for: {starts}"))
     };
     judged("P7", "starts that never end are not asked for again and again", seen)
 }
