@@ -11,6 +11,7 @@
 
 mod calibrate;
 mod client;
+mod compare;
 mod completions;
 mod config;
 mod doctor;
@@ -28,8 +29,10 @@ mod progress;
 mod run;
 mod schema;
 mod serve;
+mod sweep;
 mod top;
 mod trace;
+mod tune;
 mod validate;
 mod worker;
 mod workers;
@@ -145,6 +148,12 @@ pub struct Cli {
 enum Verb {
     /// Simulate application files and print what came out
     Run(run::RunArgs),
+    /// Hold policies against each other: cost, waits, who is significantly better
+    Compare(compare::CompareArgs),
+    /// Run a scenario at many points of its settings
+    Sweep(sweep::SweepArgs),
+    /// Find the cheapest settings that hold a promise, and check them on data that they were not found on
+    Tune(tune::TuneArgs),
     /// Check application files: every mistake with its place and a fix
     Validate(validate::ValidateArgs),
     /// Print every setting of an application file with its source
@@ -189,6 +198,9 @@ impl Verb {
     fn run(&self) -> Result<(), Failure> {
         match self {
             Verb::Run(args) => run::run(args),
+            Verb::Compare(args) => compare::run(args),
+            Verb::Sweep(args) => sweep::run(args),
+            Verb::Tune(args) => tune::run(args),
             Verb::Validate(args) => validate::run(args),
             Verb::Config(args) => config::run(args),
             Verb::Schema(args) => schema::run(args),

@@ -1,3 +1,10 @@
 //! The policy lab: where policies are judged. Pure: no clock, no printing; whatever it answers depends on files and seeds alone.
 
+pub mod axes;
+pub mod candidate;
+pub mod compare;
 pub mod lint;
+pub mod stats;
+pub mod sweep;
+pub mod traces;
+pub mod tune;
