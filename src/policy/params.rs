@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// A parameter as typed by a user.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum ParamValue {
     /// A switch.
@@ -14,6 +16,21 @@ pub enum ParamValue {
     Number(f64),
     /// One of a few words.
     Text(String),
+}
+
+/// Read by way of a JSON value: where numbers are kept in full precision, a float reaches an enum without tags as a map.
+impl<'de> Deserialize<'de> for ParamValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ParamValue, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        match &value {
+            Value::Bool(on) => Ok(ParamValue::Bool(*on)),
+            Value::Number(number) => {
+                number.as_f64().map(ParamValue::Number).ok_or_else(|| D::Error::custom("no number"))
+            }
+            Value::String(text) => Ok(ParamValue::Text(text.clone())),
+            _ => Err(D::Error::custom(format!("{value} is no parameter: a number, a word, true or false is"))),
+        }
+    }
 }
 
 /// A policy by name, with the parameters that differ from its defaults.

@@ -3,7 +3,8 @@
 
 use std::io::{self, BufRead, Write};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::config::SchedulerConfig;
 use super::transcript::Recorder;
@@ -37,13 +38,24 @@ fn is_zero(seq: &u64) -> bool {
 }
 
 /// One record, as read back.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Record {
     /// Told.
     Event(Event),
     /// Asked or noted.
     Command(Command),
+}
+
+/// Read by way of a JSON value: where numbers are kept in full precision, a float reaches an enum without tags as a map.
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Record, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        if let Ok(event) = Event::deserialize(&value) {
+            return Ok(Record::Event(event));
+        }
+        Command::deserialize(&value).map(Record::Command).map_err(D::Error::custom)
+    }
 }
 
 /// One line after the header.
