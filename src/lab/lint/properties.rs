@@ -9,6 +9,10 @@ use crate::units::{HostId, Span, Time, UsdPerSecond, WorkerId};
 const STEADY: Scene = Scene { requests: 9, per_s: 60, until_s: u64::MAX, service_s: 30, start_s: Some(60), max: 20 };
 /// Lengths of starts under which a policy must settle, in seconds.
 const STARTS_S: [u64; 3] = [1, 60, 600];
+/// How long there is load where it comes and goes.
+const LOAD_S: u64 = 1_200;
+/// How long a policy is watched once it must have settled.
+const WATCHED_S: u64 = 1_800;
 /// How long load is gone before everything must be: longer than any usual wait.
 const SILENCE_S: u64 = 3 * 3_600;
 /// Workers by which the number may go up and down for ever under a constant load: bursts of whole jobs need as much.
@@ -44,12 +48,12 @@ fn judged(id: &'static str, property: &'static str, seen: Result<String, String>
     }
 }
 
-/// An hour of steady load, then silence.
+/// Steady load for a while, then silence.
 fn day(make: Seeing<'_>, start_s: u64) -> (Vec<(u64, Advice)>, Vec<u32>, u64, Option<String>) {
     let mut policy = make();
-    let scene = Scene { until_s: 3_600, start_s: Some(start_s), ..STEADY };
+    let scene = Scene { until_s: LOAD_S, start_s: Some(start_s), ..STEADY };
     let mut world = World::new(&mut *policy, scene);
-    world.run(3_600 + SILENCE_S);
+    world.run(LOAD_S + SILENCE_S);
     let (answers, up, clamped) = (std::mem::take(&mut world.answers), std::mem::take(&mut world.up), world.clamped);
     let fault = policy.faults().map(|faults| {
         format!("{} calls failed; the first: {}", faults.count, faults.first.clone().unwrap_or_default())
@@ -115,13 +119,13 @@ fn wakes(make: Seeing<'_>) -> Verdict {
 
 fn goes(make: Seeing<'_>) -> Verdict {
     let mut policy = make();
-    let scene = Scene { until_s: 3_600, ..STEADY };
+    let scene = Scene { until_s: LOAD_S, ..STEADY };
     let mut world = World::new(&mut *policy, scene);
-    world.run(3_600 + SILENCE_S);
+    world.run(LOAD_S + SILENCE_S);
     let last = world.up.last().copied().unwrap_or(0);
     let since = world.up.iter().rposition(|up| *up > 0).map_or(0, |at| at as u64 + 1);
     let seen = if last == 0 {
-        Ok(format!("the last worker left {} after the last request", length(since.saturating_sub(3_600))))
+        Ok(format!("the last worker left {} after the last request", length(since.saturating_sub(LOAD_S))))
     } else {
         Err(format!("{last} workers are up three hours after the last request, the endpoint's minimum is 0"))
     };
@@ -134,13 +138,13 @@ fn settles(make: Seeing<'_>) -> Verdict {
     for start_s in STARTS_S {
         let mut policy = make();
         let mut world = World::new(&mut *policy, Scene { start_s: Some(start_s), ..STEADY });
-        let settled_s = 3_600 + 10 * start_s;
-        world.run(settled_s + 3_600);
-        let hour = &world.up[settled_s as usize..];
-        let (least, most) = (hour.iter().min().copied().unwrap_or(0), hour.iter().max().copied().unwrap_or(0));
-        let changes = hour.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        let settled_s = 1_800 + 5 * start_s;
+        world.run(settled_s + WATCHED_S);
+        let watched = &world.up[settled_s as usize..];
+        let (least, most) = (watched.iter().min().copied().unwrap_or(0), watched.iter().max().copied().unwrap_or(0));
+        let changes = watched.windows(2).filter(|pair| pair[0] != pair[1]).count();
         let range = if least == most { format!("{most} workers") } else { format!("{least} to {most} workers") };
-        let text = format!("starts of {}: {range}, {changes} changes in an hour", length(start_s));
+        let text = format!("starts of {}: {range}, {changes} changes in half an hour", length(start_s));
         if most - least > RIPPLE_MAX {
             failed =
                 failed.or_else(|| Some(format!("under a constant load of 4.5 workers, {text}: it does not settle")));
@@ -242,34 +246,37 @@ fn no_data(make: Seeing<'_>) -> Verdict {
     judged("P9", "without data it holds what is there", seen)
 }
 
+/// When the one that is restored is cut off.
+const CUT_S: u64 = 777;
+
 fn restores(make: Seeing<'_>) -> Verdict {
     let property = "saved and restored in mid-run, it goes on as if nothing had been";
-    let scene = Scene { until_s: 3_600, ..STEADY };
+    let scene = Scene { until_s: LOAD_S, ..STEADY };
     let mut whole = make();
     let mut world = World::new(&mut *whole, scene);
-    world.run(5_400);
+    world.run(2 * LOAD_S);
     let expected = std::mem::take(&mut world.answers);
     let (mut first, mut second) = (make(), make());
     let mut world = World::new(&mut *first, scene);
-    world.run(1_234);
+    world.run(CUT_S);
     let saved = world.policy().save();
     // Through text, as a restart takes it.
     let again = serde_json::from_str(&saved.to_string()).map_err(|error| error.to_string());
     if let Err(error) = again.and_then(|state| second.load(&state).map_err(|error| error.to_string())) {
-        return judged("P10", property, Err(format!("what it saved after 1234 s cannot be loaded: {error}")));
+        return judged("P10", property, Err(format!("what it saved after {CUT_S} s cannot be loaded: {error}")));
     }
     let mut world = world.hand_over(&mut *second);
-    world.run(5_400);
+    world.run(2 * LOAD_S);
     let differs = expected.iter().zip(&world.answers).find(|(one, other)| one != other);
     let seen = match differs {
         Some(((at, one), (_, other))) => Err(format!(
-            "restored after 1234 s: at {at} s it wants {} workers where it would have wanted {}",
+            "restored after {CUT_S} s: at {at} s it wants {} workers where it would have wanted {}",
             other.workers, one.workers
         )),
         None if expected.len() != world.answers.len() => {
-            Err("restored after 1234 s it is asked at other times".to_owned())
+            Err(format!("restored after {CUT_S} s it is asked at other times"))
         }
-        None => Ok(format!("{} answers, the same without and with a restart after 1234 s", expected.len())),
+        None => Ok(format!("{} answers, the same without and with a restart after {CUT_S} s", expected.len())),
     };
     judged("P10", property, seen)
 }
