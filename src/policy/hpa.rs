@@ -162,7 +162,7 @@ impl Hpa {
 
     fn proposal(&self, load: u32, current: u32) -> u32 {
         let wanted = f64::from(load) / self.target;
-        let near = (1.0 - wanted / f64::from(current.max(1))).abs() <= self.tolerance;
+        let near = (1.0 - wanted / f64::from(current.max(1))).abs() <= self.tolerance + 1e-9;
         if current > 0 && near { current } else { ceil(wanted) }
     }
 
@@ -194,7 +194,7 @@ impl Hpa {
     }
 
     /// KEDA's answer where it does not leave it to the HPA: none, none yet (and when to look), the first one.
-    fn at_zero(&mut self, zero: Zero, seen: &Observation<'_>, active: bool) -> Option<(u32, Option<Span>)> {
+    fn at_zero(&self, zero: Zero, seen: &Observation<'_>, active: bool) -> Option<(u32, Option<Span>)> {
         let now = seen.now;
         if seen.up_or_coming() > 0 {
             let quiet_for = self.memory.last_active.map_or(zero.cooldown, |last| now.since(last));
@@ -229,7 +229,7 @@ impl ScalingPolicy for Hpa {
         }
         let advice = |workers: u32, ask_again| {
             let reason = match workers {
-                _ if current == 0 => ScaleReason::FromZero,
+                _ if current == 0 && seen.queued > 0 => ScaleReason::FromZero,
                 fewer if fewer < current => ScaleReason::LoadFell,
                 _ => ScaleReason::Policy,
             };

@@ -55,6 +55,8 @@ pub(super) const ENTRIES: &[Entry<dyn KeepAlivePolicy>] = &[
     super::ski::SKI_RANDOM,
     super::ski::SKI_STATISTICAL,
     super::ski::RANK_TIMEOUT,
+    super::histogram::HYBRID_HISTOGRAM,
+    super::greedy_dual::GREEDY_DUAL,
 ];
 
 /// A fixed idle timeout.

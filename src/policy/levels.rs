@@ -37,11 +37,6 @@ impl Ranks {
         self.needed = needed;
     }
 
-    /// Workers needed now.
-    pub fn needed(&self) -> u32 {
-        self.needed
-    }
-
     /// Ranks that have ever been used.
     pub fn seen(&self) -> usize {
         self.free_since.len()
@@ -98,14 +93,10 @@ impl GapLaw {
         timeout
     }
 
+    #[cfg(test)]
     /// What the gaps cost in idle seconds under an idle timeout: bridged, or waited through and restarted.
     pub fn cost_of(&self, timeout_s: f64, restart_s: f64) -> f64 {
         self.gaps.iter().map(|gap| if *gap > timeout_s { timeout_s + restart_s } else { *gap }).sum()
-    }
-
-    /// Summed length.
-    pub fn total_s(&self) -> f64 {
-        self.gaps.iter().sum()
     }
 }
 

@@ -9,19 +9,26 @@
 pub mod dispatch;
 pub mod eviction;
 pub mod fixed;
+pub mod forecast_floor;
+pub mod greedy_dual;
 mod hash;
+pub mod histogram;
 pub mod hpa;
 pub mod keep_alive;
 pub mod knative;
 mod levels;
+pub mod newsvendor;
 pub mod params;
 pub mod per_job;
 pub mod placement;
+#[cfg(test)]
+mod properties;
 pub mod proportional;
 pub mod queue_delay;
 pub mod ray;
 pub mod registry;
 pub mod request_count;
+pub mod schedule;
 mod signal;
 pub mod ski;
 pub mod slo_cost;
@@ -328,6 +335,8 @@ pub struct HostView {
     pub pulls: u32,
     /// Nominal pull bandwidth in bytes per second.
     pub pull_bytes_per_s: u64,
+    /// Bytes of the whole image, as a pull would transfer them.
+    pub image_bytes: u64,
 }
 
 /// Which host gets a worker.

@@ -236,8 +236,8 @@ mod tests {
                 up = answer;
             }
         }
-        // From zero at once; 8 ongoing need 4, after 30 s of wanting it; the mean falls below the target at once at 101,
+        // From zero at once; 8 ongoing need 4, after 30 s of wanting it; at 108 the mean over 30 s needs only 3,
         // and 600 s later the last answer counts: one, not zero; then zero.
-        assert_eq!(changes, [(0, 1), (31, 4), (707, 1), (1_308, 0)]);
+        assert_eq!(changes, [(0, 1), (31, 4), (708, 1), (1_309, 0)]);
     }
 }

@@ -3,8 +3,8 @@
 
 use super::{
     DispatchPolicy, EvictionPolicy, KeepAlivePolicy, ParamError, ParamSpec, Params, PlacementPolicy, PolicyChoice,
-    ScalingPolicy, dispatch, eviction, fixed, hpa, keep_alive, knative, per_job, placement, proportional, queue_delay,
-    ray, request_count, slo_cost, staffing, starlark, wrap,
+    ScalingPolicy, dispatch, eviction, fixed, forecast_floor, hpa, keep_alive, knative, newsvendor, per_job, placement,
+    proportional, queue_delay, ray, request_count, schedule, slo_cost, staffing, starlark, wrap,
 };
 
 /// What there is to know about a policy before it is built.
@@ -41,6 +41,9 @@ pub static SCALING: &[Entry<dyn ScalingPolicy>] = &[
     staffing::ERLANG_SLO,
     staffing::SQRT_STAFFING,
     slo_cost::ENTRY,
+    schedule::ENTRY,
+    newsvendor::ENTRY,
+    forecast_floor::ENTRY,
 ];
 /// Keep-alive policies.
 pub static KEEP_ALIVE: &[Entry<dyn KeepAlivePolicy>] = keep_alive::ENTRIES;

@@ -346,7 +346,7 @@ mod tests {
             // Half the jobs take 1 s, half 9 s.
             let mut now = seen(0.0, (0, 0), (0, 0, 0));
             now.ended = n + 1;
-            now.service_total = Span::from_whole_secs((n + 1) / 2 * 9 + (n + 2) / 2);
+            now.service_total = Span::from_whole_secs(n.div_ceil(2) * 9 + n / 2 + 1);
             service.see(&now);
         }
         assert!((service.rest_s(0.0) - 5.0).abs() < 0.5, "{}", service.rest_s(0.0));

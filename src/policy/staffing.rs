@@ -199,7 +199,7 @@ impl ScalingPolicy for Staffing {
         let workers = steady.max(here).div_ceil(places);
         let reason = match workers {
             fewer if fewer < current => ScaleReason::LoadFell,
-            _ if current == 0 => ScaleReason::FromZero,
+            _ if current == 0 && seen.queued > 0 => ScaleReason::FromZero,
             _ => ScaleReason::Policy,
         };
         let ask_again = (self.asked_at == AskedAt::Events && current > 0).then_some(Span::from_whole_secs(5));

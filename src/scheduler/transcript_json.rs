@@ -3,8 +3,8 @@
 
 use std::io::{self, BufRead, Write};
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::config::SchedulerConfig;
 use super::transcript::Recorder;
@@ -38,24 +38,13 @@ fn is_zero(seq: &u64) -> bool {
 }
 
 /// One record, as read back.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Record {
     /// Told.
     Event(Event),
     /// Asked or noted.
     Command(Command),
-}
-
-/// Read by way of a JSON value: where numbers are kept in full precision, a float reaches an enum without tags as a map.
-impl<'de> Deserialize<'de> for Record {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Record, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        if let Ok(event) = Event::deserialize(&value) {
-            return Ok(Record::Event(event));
-        }
-        Command::deserialize(&value).map(Record::Command).map_err(D::Error::custom)
-    }
 }
 
 /// One line after the header.
@@ -211,8 +200,12 @@ impl<R: BufRead> JsonReader<R> {
         self.lines.next().map(|text| text.map_err(|error| TranscriptError::Io { line, error }))
     }
 
-    fn parse<'a, T: Deserialize<'a>>(&self, text: &'a str, what: &'static str) -> Result<T, TranscriptError> {
-        serde_json::from_str(text).map_err(|error| TranscriptError::Parse { line: self.line, what, error })
+    fn parse<T: DeserializeOwned>(&self, text: &str, what: &'static str) -> Result<T, TranscriptError> {
+        // By way of a tree: where `serde_json` keeps the digits of numbers (a dependency asks for `arbitrary_precision`), flattened
+        // records with decimals cannot be read from text.
+        let tree: Result<serde_json::Value, _> = serde_json::from_str(text);
+        let read = tree.and_then(serde_json::from_value);
+        read.map_err(|error| TranscriptError::Parse { line: self.line, what, error })
     }
 }
 
