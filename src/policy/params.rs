@@ -160,7 +160,7 @@ pub enum ParamError {
     },
     /// A policy's file is wrong.
     #[error(transparent)]
-    File(#[from] super::starlark::StarlarkError),
+    Script(#[from] super::starlark::StarlarkError),
 }
 
 fn suggestion(known: &[&'static str], typed: &str) -> String {

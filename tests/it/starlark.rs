@@ -148,7 +148,7 @@ fn what_a_file_cannot_say_is_refused_with_its_place() {
         scenario::from_str(&app, "app.yaml", root(), &[]).map(|_| ()).expect_err(scaler).to_string()
     };
     for (scaler, told) in [
-        ("policies/none.star", "app.yaml:1:59: endpoints.a.scaler: `policies/none.star`: no such file"),
+        ("policies/none.star", "app.yaml:1:58: endpoints.a.scaler: `policies/none.star`: no such file"),
         (
             "{type: policies/request_count.star, requests: 1}",
             "endpoints.a.scaler.requests: no such parameter; there is: requests_per_worker",

@@ -48,17 +48,24 @@ fn judged(id: &'static str, property: &'static str, seen: Result<String, String>
     }
 }
 
+/// What came of a day.
+struct Day {
+    answers: Vec<(u64, Advice)>,
+    clamped: u64,
+    fault: Option<String>,
+}
+
 /// Steady load for a while, then silence.
-fn day(make: Seeing<'_>, start_s: u64) -> (Vec<(u64, Advice)>, Vec<u32>, u64, Option<String>) {
+fn day(make: Seeing<'_>, start_s: u64) -> Day {
     let mut policy = make();
     let scene = Scene { until_s: LOAD_S, start_s: Some(start_s), ..STEADY };
     let mut world = World::new(&mut *policy, scene);
     world.run(LOAD_S + SILENCE_S);
-    let (answers, up, clamped) = (std::mem::take(&mut world.answers), std::mem::take(&mut world.up), world.clamped);
+    let (answers, clamped) = (std::mem::take(&mut world.answers), world.clamped);
     let fault = policy.faults().map(|faults| {
         format!("{} calls failed; the first: {}", faults.count, faults.first.clone().unwrap_or_default())
     });
-    (answers, up, clamped, fault)
+    Day { answers, clamped, fault }
 }
 
 pub(super) fn busy_day(policy: &mut dyn ScalingPolicy) -> u64 {
@@ -71,7 +78,7 @@ fn answers(make: Seeing<'_>) -> Verdict {
     let mut seen = String::new();
     let mut failed = None;
     for start_s in STARTS_S {
-        let (answers, _, clamped, fault) = day(make, start_s);
+        let Day { answers, clamped, fault } = day(make, start_s);
         failed = failed.or(fault);
         seen = format!("{} answers; {clamped} above the maximum, which the scheduler clamps", answers.len());
     }
@@ -79,7 +86,7 @@ fn answers(make: Seeing<'_>) -> Verdict {
 }
 
 fn repeats(make: Seeing<'_>) -> Verdict {
-    let (first, second) = (day(make, 60).0, day(make, 60).0);
+    let (first, second) = (day(make, 60).answers, day(make, 60).answers);
     let differs = first.iter().zip(&second).find(|(one, other)| one != other);
     let seen = match differs {
         Some(((at, one), (_, other))) => {
@@ -282,7 +289,7 @@ fn restores(make: Seeing<'_>) -> Verdict {
 }
 
 fn length(seconds: u64) -> String {
-    if seconds >= 120 && seconds % 60 == 0 { format!("{} min", seconds / 60) } else { format!("{seconds} s") }
+    if seconds >= 120 && seconds.is_multiple_of(60) { format!("{} min", seconds / 60) } else { format!("{seconds} s") }
 }
 
 pub(super) fn keep_alive(make: Make<'_, dyn KeepAlivePolicy>) -> Vec<Verdict> {

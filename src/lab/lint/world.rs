@@ -119,7 +119,7 @@ impl<'a> World<'a> {
         let asked = match self.policy.asked_at() {
             AskedAt::Ticks(tick) => {
                 let alive = !self.queue.is_empty() || !self.workers.is_empty();
-                if alive && self.now % tick.0.div_ceil(1_000_000).max(1) == 0 {
+                if alive && self.now.is_multiple_of(tick.0.div_ceil(1_000_000).max(1)) {
                     vec![Trigger::Tick]
                 } else {
                     Vec::new()
