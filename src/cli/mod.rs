@@ -9,6 +9,7 @@
     reason = "the command line is where arguments, environment and the wall clock (for progress) come in"
 )]
 
+mod bound;
 mod calibrate;
 mod client;
 mod completions;
@@ -179,6 +180,8 @@ enum Verb {
     Calibrate(calibrate::CalibrateArgs),
     /// Make, list and revoke API keys
     Keys(keys::KeysArgs),
+    /// Tell what nobody could do it for, and what could be saved by what
+    Bound(bound::BoundArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -206,6 +209,7 @@ impl Verb {
             Verb::Top(args) => top::run(args),
             Verb::Calibrate(args) => calibrate::run(args),
             Verb::Keys(args) => keys::run(args),
+            Verb::Bound(args) => bound::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }
