@@ -52,6 +52,8 @@ struct Row {
     bound: f64,
 }
 
+/// Parts of a job's possible wait in each of which the cheapest start is looked for.
+const PARTS: usize = 6;
 /// Relative gap at which another round is not worth its time.
 const CLOSE: f64 = 2e-3;
 
@@ -66,11 +68,14 @@ impl Stretch {
             rent.repair(self.start_s, false);
             let (mut sure, mut added) = (0.0, false);
             for (place, group) in self.groups.iter().enumerate() {
-                let (least, start) = rent.least(group.wish, self.waiting, self.share);
+                let places = self.cheapest_places(&rent, group.wish);
+                let least = places.iter().map(|place| place.0).fold(f64::INFINITY, f64::min);
                 sure += group.count * least;
-                if hoped[place] - least > 1e-4 * group.wish.service {
-                    starts[place].push(start);
-                    added = true;
+                for (value, start) in places {
+                    if hoped[place] - value > 1e-4 * group.wish.service {
+                        starts[place].push(start);
+                        added = true;
+                    }
                 }
             }
             let taken = self.active * (sums[sums.len() - 1] - sums[0]);
@@ -85,12 +90,31 @@ impl Stretch {
         best.map(|(_, sums)| sums)
     }
 
+    /// The cheapest start of a job in each part of the time for which it may wait, and what it contributes there.
+    fn cheapest_places(&self, rent: &Rent, wish: Wish) -> Vec<(f64, f64)> {
+        let limit = self.patience(wish);
+        let part = limit / PARTS as f64;
+        let places = if limit > 0.0 { PARTS } else { 1 };
+        (0..places)
+            .map(|number| {
+                let later = part * number as f64;
+                let waiting = Waiting { limit: part, price: self.waiting.price };
+                let (value, start) = rent.least(Wish { at: wish.at + later, ..wish }, waiting, self.share);
+                (value + later * self.waiting.price, start)
+            })
+            .collect()
+    }
+
+    /// Nobody waits for longer than a start of his own costs, or past the end of the stretch.
+    fn patience(&self, wish: Wish) -> f64 {
+        let own_start = (self.start_s + wish.service) / self.waiting.price.max(1e-12);
+        self.waiting.limit.min(own_start).min(self.grid[self.grid.len() - 1] - wish.at).max(0.0)
+    }
+
     /// Where a job is likely to start: at once, at the last moment, and between.
     fn first_starts(&self, group: &Group) -> Vec<f64> {
         let wish = group.wish;
-        // Nobody waits for longer than a start of his own costs.
-        let patience = (self.start_s + wish.service) / self.waiting.price.max(1e-12);
-        let limit = self.waiting.limit.min(patience).min(self.grid[self.grid.len() - 1] - wish.at).max(0.0);
+        let limit = self.patience(wish);
         if limit == 0.0 {
             return vec![wish.at];
         }

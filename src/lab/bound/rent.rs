@@ -218,7 +218,7 @@ mod tests {
             let cut = rent.repair(start_s, round % 2 == 1);
             assert!(worst(&rent) <= start_s + 1e-9, "{} > {start_s}", worst(&rent));
             assert!(rent.sums.windows(2).all(|pair| pair[0] <= pair[1]) && cut >= 0.0);
-            assert_eq!(rent.clone().repair(start_s + 1e-9, round % 2 == 1), 0.0, "twice changes nothing");
+            assert!(rent.clone().repair(start_s, round % 2 == 1) < 1e-9, "twice changes nothing");
         }
     }
 
