@@ -9,9 +9,11 @@
     reason = "the command line is where arguments, environment and the wall clock (for progress) come in"
 )]
 
+mod advise;
 mod bound;
 mod calibrate;
 mod client;
+mod compare;
 mod completions;
 mod config;
 mod doctor;
@@ -26,11 +28,14 @@ mod man;
 pub mod output;
 mod policy;
 mod progress;
+mod replay;
 mod run;
 mod schema;
 mod serve;
+mod sweep;
 mod top;
 mod trace;
+mod tune;
 mod validate;
 mod worker;
 mod workers;
@@ -146,6 +151,12 @@ pub struct Cli {
 enum Verb {
     /// Simulate application files and print what came out
     Run(run::RunArgs),
+    /// Hold policies against each other: cost, waits, who is significantly better
+    Compare(compare::CompareArgs),
+    /// Run a scenario at many points of its settings
+    Sweep(sweep::SweepArgs),
+    /// Find the cheapest settings that hold a promise, and check them on data that they were not found on
+    Tune(tune::TuneArgs),
     /// Check application files: every mistake with its place and a fix
     Validate(validate::ValidateArgs),
     /// Print every setting of an application file with its source
@@ -182,6 +193,10 @@ enum Verb {
     Keys(keys::KeysArgs),
     /// Tell what nobody could do it for, and what could be saved by what
     Bound(bound::BoundArgs),
+    /// From a plain request log to an endpoint's settings, its bill and its waits
+    Advise(advise::AdviseArgs),
+    /// Tell a recorded transcript again, or ask what would have been under other settings
+    Replay(replay::ReplayArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -192,6 +207,9 @@ impl Verb {
     fn run(&self) -> Result<(), Failure> {
         match self {
             Verb::Run(args) => run::run(args),
+            Verb::Compare(args) => compare::run(args),
+            Verb::Sweep(args) => sweep::run(args),
+            Verb::Tune(args) => tune::run(args),
             Verb::Validate(args) => validate::run(args),
             Verb::Config(args) => config::run(args),
             Verb::Schema(args) => schema::run(args),
@@ -210,6 +228,8 @@ impl Verb {
             Verb::Calibrate(args) => calibrate::run(args),
             Verb::Keys(args) => keys::run(args),
             Verb::Bound(args) => bound::run(args),
+            Verb::Advise(args) => advise::run(args),
+            Verb::Replay(args) => replay::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }

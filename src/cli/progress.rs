@@ -46,6 +46,34 @@ impl Drop for Progress {
     }
 }
 
+/// The bar of many runs, told from any thread.
+pub(super) struct Steps(Option<ProgressBar>);
+
+impl Steps {
+    pub(super) fn new(name: &str) -> Steps {
+        Steps(io::stderr().is_terminal().then(|| {
+            let bar = bar();
+            bar.set_message(name.to_owned());
+            bar
+        }))
+    }
+
+    pub(super) fn show(&self, done: usize, of: usize) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        }
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr_with_hz(10));
     // Without colours, so that NO_COLOR has nothing to ask for.

@@ -35,6 +35,8 @@ pub struct ServeConfig {
     pub retention_sync_s: f64,
     /// Webhooks to private addresses are allowed to these hosts or networks (`10.0.0.0/8`, `localhost`). Default none.
     pub webhook_allow: Vec<String>,
+    /// The OpenTelemetry collector to which traces go (OTLP/HTTP), `http://host:4318`. Default none.
+    pub otlp: Option<String>,
     /// The platform's rate limits hold (contract §4.4); otherwise none do. Default true.
     pub rate_limits: bool,
     /// What the scheduler knows before the first event.

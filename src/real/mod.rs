@@ -26,6 +26,7 @@ pub mod ids;
 pub mod keys;
 pub mod launcher;
 pub mod server;
+pub mod spans;
 pub mod store;
 pub mod transcript;
 pub mod webhook;

@@ -30,13 +30,15 @@ use super::store::memory::MemoryStore;
 use super::store::sqlite::SqliteStore;
 use super::store::{Store, StoreError};
 use super::webhook::guard::Allow;
-use super::{core, gateway, webhook};
+use super::{core, gateway, spans, webhook};
 use crate::units::HostId;
 
 /// Time between two looks at a load-balancing worker that is not well yet.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Jobs in hand are waited for this long when the gateway goes down.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// The last spans may take this long when the gateway goes down.
+const SPANS_LIMIT: Duration = Duration::from_secs(2);
 /// A worker that is not well after this long is not asked any more (RunPod docs, load balancing: 8 min).
 const PROBE_LIMIT: Duration = Duration::from_secs(480);
 
@@ -141,6 +143,9 @@ async fn serve(
     let mut listeners = vec![listener];
     listeners.extend(bridge_listener(&config, address).await);
     let bell = Arc::new(Notify::new());
+    let (spans, exporter) =
+        config.otlp.as_deref().map(spans::exporter).transpose().map_err(ServeError::Config)?.unzip();
+    let exporting = exporter.map(tokio::spawn);
     let launching = {
         let (hosts, folder, webhooks) = (config.hosts.clone(), folder.to_owned(), Arc::clone(&bell));
         let runtime = tokio::runtime::Handle::current();
@@ -149,7 +154,7 @@ async fn serve(
             let (notices, _) = tokio::sync::broadcast::channel(1);
             let handle = handle.clone();
             let probe = Box::new(move |target| drop(runtime.spawn(probe(handle.clone(), target))));
-            Ok(Outside { launchers, notices, webhooks, worker_base_urls, probe })
+            Ok(Outside { launchers, notices, webhooks, worker_base_urls, spans, probe })
         }
     };
     let settings = config.clone();
@@ -170,6 +175,10 @@ async fn serve(
     outbox.abort();
     handle.shut_down(options.keep_workers).await;
     let result = tokio::task::spawn_blocking(move || thread.join()).await;
+    if let Some(exporting) = exporting {
+        // The core and with it the last sender is gone: what is left is sent, if the collector takes it.
+        let _ = tokio::time::timeout(SPANS_LIMIT, exporting).await;
+    }
     match result {
         Ok(Ok(result)) => Ok(result?),
         _ => Err(ServeError::Config("the core's thread ended abruptly; what was answered is safe".to_owned())),

@@ -205,7 +205,7 @@ fn bill_by_endpoint(rows: &[(&str, &Figures)]) -> Vec<Vec<String>> {
 }
 
 /// A heading and a table: the first line is its head, the first column text, the others numbers.
-fn section(title: &str, lines: Vec<Vec<String>>, width: usize) -> String {
+pub(super) fn section(title: &str, lines: Vec<Vec<String>>, width: usize) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).force_no_tty();
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width as u16);
@@ -242,7 +242,7 @@ fn remarks(summary: &Summary, width: usize) -> String {
 }
 
 /// A list item, broken between words.
-fn wrapped(text: &str, width: usize) -> String {
+pub(super) fn wrapped(text: &str, width: usize) -> String {
     let mut lines = vec![" -".to_owned()];
     for word in words_of(text) {
         let line = lines.last_mut().expect("there is a first line");

@@ -119,7 +119,7 @@ pub enum OutputError {
 
 #[allow(clippy::large_enum_variant, reason = "a handful of tables per run, never moved once rows come")]
 enum Sink<W: Write> {
-    Parquet { writer: polars::prelude::BatchedWriter<W>, columns: Vec<Values> },
+    Parquet { writer: polars::prelude::BatchedWriter<W>, columns: Vec<(String, Values)> },
     Csv(csv::Writer<W>),
 }
 
@@ -133,7 +133,7 @@ enum Values {
 /// stop the run.
 pub struct Table<W: Write> {
     path: String,
-    names: &'static [(&'static str, Kind)],
+    columns: usize,
     sink: Sink<W>,
     buffered: usize,
     rows: u64,
@@ -146,8 +146,20 @@ impl<W: Write> Table<W> {
         writer: W,
         path: String,
         format: Format,
-        names: &'static [(&'static str, Kind)],
+        names: &[(&'static str, Kind)],
     ) -> Result<Table<W>, OutputError> {
+        let names: Vec<(String, Kind)> = names.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
+        Table::with_columns(writer, path, format, names)
+    }
+
+    /// The same with columns whose names are known only now.
+    pub fn with_columns(
+        writer: W,
+        path: String,
+        format: Format,
+        names: Vec<(String, Kind)>,
+    ) -> Result<Table<W>, OutputError> {
+        let columns = names.len();
         let sink = match format {
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(writer);
@@ -156,18 +168,21 @@ impl<W: Write> Table<W> {
                 Sink::Csv(writer)
             }
             Format::Parquet => {
-                let fields = names.iter().map(|(name, kind)| Field::new((*name).into(), data_type(*kind)));
+                let fields = names.iter().map(|(name, kind)| Field::new(name.as_str().into(), data_type(*kind)));
                 let writer = ParquetWriter::new(writer).batched(&Schema::from_iter(fields));
                 let writer = writer.map_err(|error| OutputError::Parquet { path: path.clone(), error })?;
-                Sink::Parquet { writer, columns: names.iter().map(|(_, kind)| Values::new(*kind)).collect() }
+                Sink::Parquet {
+                    writer,
+                    columns: names.into_iter().map(|(name, kind)| (name, Values::new(kind))).collect(),
+                }
             }
         };
-        Ok(Table { path, names, sink, buffered: 0, rows: 0, error: None })
+        Ok(Table { path, columns, sink, buffered: 0, rows: 0, error: None })
     }
 
     /// One row: a cell for each column, of its kind.
     pub fn row(&mut self, cells: &[Cell<'_>]) {
-        assert_eq!(cells.len(), self.names.len(), "a row of {} has a cell for each column", self.path);
+        assert_eq!(cells.len(), self.columns, "a row of {} has a cell for each column", self.path);
         if self.error.is_some() {
             return;
         }
@@ -180,7 +195,7 @@ impl<W: Write> Table<W> {
                 }
             }
             Sink::Parquet { columns, .. } => {
-                columns.iter_mut().zip(cells).for_each(|(values, cell)| values.push(cell));
+                columns.iter_mut().zip(cells).for_each(|((_, values), cell)| values.push(cell));
                 self.buffered += 1;
                 if self.buffered >= GROUP_ROWS {
                     self.write_group();
@@ -191,8 +206,7 @@ impl<W: Write> Table<W> {
 
     fn write_group(&mut self) {
         let Sink::Parquet { writer, columns } = &mut self.sink else { return };
-        let named = columns.iter_mut().zip(self.names);
-        let frame = DataFrame::new(self.buffered, named.map(|(values, (name, _))| values.take(name)).collect());
+        let frame = DataFrame::new(self.buffered, columns.iter_mut().map(|(name, values)| values.take(name)).collect());
         self.buffered = 0;
         if let Err(error) = frame.and_then(|frame| writer.write_batch(&frame)) {
             self.error = Some(OutputError::Parquet { path: self.path.clone(), error });

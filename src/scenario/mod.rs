@@ -1,9 +1,10 @@
 //! Application files: YAML as a user types it, checked, and lowered once to the plan of a run.
 //!
-//! The way of a file: text -> tree with places ([`parse`], [`read`]) -> `--set` ([`set`]) -> presets and other words
-//! ([`expand`]) -> held against the schema, defaults filled in ([`check`]) -> types ([`types`]) -> [`Plan`] ([`lower`]). The tree
-//! as it is after the defaults is the effective configuration ([`effective`]). The only files opened here are the application
-//! file, what it includes and schemas that it names; traces are only looked for. The same file for real mode: [`serving`].
+//! The way of a file: text -> tree with places ([`parse`], [`read`]) -> policies laid over it ([`overlay`]) -> `--set` ([`set`])
+//! -> presets and other words ([`expand`]) -> held against the schema, defaults filled in ([`check`]) -> types ([`types`]) ->
+//! [`Plan`] ([`lower`]). The tree as it is after the defaults is the effective configuration ([`effective`]). The only files
+//! opened here are the application file, what it includes and schemas that it names; traces are only looked for. The same file
+//! for real mode: [`serving`].
 
 pub mod check;
 pub mod describe;
@@ -12,6 +13,7 @@ pub mod expand;
 pub mod forms;
 pub mod lower;
 pub mod node;
+pub mod overlay;
 pub mod parse;
 pub mod presets;
 pub mod prices;
@@ -25,6 +27,7 @@ pub mod types;
 use std::path::Path;
 
 pub use effective::EffectiveConfig;
+pub use overlay::Overlay;
 pub use problem::{Problem, Problems};
 pub use types::Profile;
 
@@ -65,7 +68,15 @@ pub struct Settings {
 /// # Errors
 /// Every mistake of one stage at once, at most 20 listed: first those of YAML, then those of shape, then those of meaning.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Scenario, Problems> {
-    of_file(path, |input| build(input, overrides))
+    load_with(path, &[], overrides)
+}
+
+/// The same with policies laid over every endpoint, below `overrides`.
+///
+/// # Errors
+/// As [`load`], and if a policy is not one.
+pub fn load_with(path: &Path, policies: &[Overlay], overrides: &[String]) -> Result<Scenario, Problems> {
+    of_file(path, |input| build(input, policies, overrides))
 }
 
 /// The same for a text: `name` stands for the file in messages, relative paths are taken from `base`.
@@ -73,7 +84,21 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Scenario, Problems> {
 /// # Errors
 /// As [`load`].
 pub fn from_str(text: &str, name: &str, base: &Path, overrides: &[String]) -> Result<Scenario, Problems> {
-    of_text(text, name, base, |input| build(input, overrides))
+    from_str_with(text, name, base, &[], overrides)
+}
+
+/// As [`from_str`], with policies as in [`load_with`].
+///
+/// # Errors
+/// As [`load_with`].
+pub fn from_str_with(
+    text: &str,
+    name: &str,
+    base: &Path,
+    policies: &[Overlay],
+    overrides: &[String],
+) -> Result<Scenario, Problems> {
+    of_text(text, name, base, |input| build(input, policies, overrides))
 }
 
 struct Input<'a> {
@@ -103,17 +128,23 @@ fn of_text<T>(
     build(&Input { text, shown: name, name, base, resolved: &resolved })
 }
 
-/// What the file says, with its includes and `--set`.
-fn read_tree(input: &Input<'_>, overrides: &[String], sources: &mut Sources) -> Result<Node, Problems> {
+/// What the file says, with its includes, policies laid over it, and `--set`.
+fn read_tree(
+    input: &Input<'_>,
+    policies: &[Overlay],
+    overrides: &[String],
+    sources: &mut Sources,
+) -> Result<Node, Problems> {
     let root = input.resolved.parent().unwrap_or(Path::new("")).to_owned();
     let mut tree = read::Reader::new(root, input.base, sources).layered(input.text, input.shown, input.resolved)?;
+    overlay::apply(&mut tree, policies, sources)?;
     set::apply(&mut tree, overrides, sources)?;
     Ok(tree)
 }
 
-fn build(input: &Input<'_>, overrides: &[String]) -> Result<Scenario, Problems> {
+fn build(input: &Input<'_>, policies: &[Overlay], overrides: &[String]) -> Result<Scenario, Problems> {
     let mut sources = Sources::default();
-    let mut tree = read_tree(input, overrides, &mut sources)?;
+    let mut tree = read_tree(input, policies, overrides, &mut sources)?;
     let mut problems = Problems::default();
     expand::expand(&mut tree, &sources, &mut problems);
     check_whole(&mut tree, &sources, &mut problems);
@@ -129,7 +160,7 @@ fn build(input: &Input<'_>, overrides: &[String]) -> Result<Scenario, Problems> 
 
 fn build_serving(input: &Input<'_>, overrides: &[String]) -> Result<serving::Serving, Problems> {
     let mut sources = Sources::default();
-    let mut tree = read_tree(input, overrides, &mut sources)?;
+    let mut tree = read_tree(input, &[], overrides, &mut sources)?;
     let mut problems = Problems::default();
     serving::prepare(&mut tree);
     expand::expand(&mut tree, &sources, &mut problems);

@@ -101,7 +101,7 @@ pub fn from_str(text: &str, name: &str, base: &Path, overrides: &[String]) -> Re
 pub fn contents(path: &Path) -> (bool, bool) {
     let found = super::of_file(path, |input| {
         let mut sources = super::node::Sources::default();
-        let tree = super::read_tree(input, &[], &mut sources)?;
+        let tree = super::read_tree(input, &[], &[], &mut sources)?;
         let of_endpoint = |node: &Node| node.get("traffic").is_some();
         let map =
             |key| tree.get(key).and_then(Node::as_map).map(|map: &Map| map.entries.as_slice()).unwrap_or_default();

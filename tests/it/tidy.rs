@@ -19,6 +19,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("scenario", &["units", "workload", "policy", "scheduler", "sim"]),
     ("real", &["units", "policy", "scheduler", "ledger", "metrics", "results"]),
     ("worker", &[]),
+    (
+        "lab",
+        &["units", "policy", "scheduler", "ledger", "metrics", "results", "scenario", "sim", "workload", "experiment"],
+    ),
     ("experiment", &["sim", "ledger", "metrics", "results", "policy", "scheduler", "units"]),
 ];
 

@@ -53,6 +53,7 @@ pub fn serve_config(serving: &Serving, overrides: &Overrides) -> Result<(ServeCo
         retention_s: serve.retention_s.get(),
         retention_sync_s: serve.retention_sync_s.get(),
         webhook_allow: serve.webhook_allow.0.clone(),
+        otlp: serve.otlp.clone(),
         rate_limits: serve.rate_limits == RateLimiting::Platform,
         scheduler: serving.plan.scheduler.clone(),
         hosts: serving.plan.hosts.iter().map(|host| host_config(host, &serving.base)).collect(),

@@ -3,6 +3,7 @@
 //! Every method sends a request to the core's thread and waits for the answer, which comes when everything that the request
 //! changed is durable. Dropping a returned future withdraws what can be withdrawn (a worker's open take).
 
+use super::super::spans::TraceParent;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,8 @@ pub struct Submission {
     pub policy: JobPolicy,
     /// `Idempotency-Key`.
     pub idempotency_key: Option<String>,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceParent>,
 }
 
 /// What became of a request that names an endpoint, job or worker.

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
+use super::super::config::EndpointKind;
 use super::super::ids;
+use super::super::spans::{self, TraceParent};
 use super::super::store::{JobRow, Write};
 use super::api::{JobNotice, JobStatus, Place, Refusal, Submission};
 use super::handle::Answer;
@@ -10,10 +12,11 @@ use super::tables::TICKET_BIT;
 use super::{Core, PAYLOAD_BUDGET, Submitted, reply};
 use crate::policy::Phase;
 use crate::scheduler::{Event, JobOutcome, JobPolicy, JobResult};
-use crate::units::Millis;
+use crate::units::{Millis, WorkerId};
 
-/// Longest wait for a worker of a load-balancing endpoint (RunPod docs, load balancing: 2 min).
-const TICKET_TTL_MS: u32 = 120_000;
+/// Longest life of a request that goes straight to a worker: 2 min until one is free and 5.5 min in all (RunPod docs, load
+/// balancing) are the gateway's to watch; this is for a gateway that forgot it.
+const TICKET_TTL_MS: u32 = 600_000;
 
 impl Core {
     pub(super) fn submit(&mut self, submission: Submission, answer: Answer<Result<(String, bool), Refusal>>) {
@@ -60,6 +63,9 @@ impl Core {
             webhook: submission.webhook,
             end: None,
         };
+        if self.outside.spans.is_some() {
+            self.desk.job(number).trace = submission.trace;
+        }
         self.desk.keep_payload(number, &submission.input, submission.s3.as_ref(), PAYLOAD_BUDGET);
         self.tables.add_job(row.clone(), endpoint, self.now);
         self.submitted.push(Submitted { number, id: id.clone(), answer });
@@ -90,9 +96,9 @@ impl Core {
     }
 
     /// The output of a job becomes the input of the endpoints that its own feeds.
-    pub(super) fn feed(&mut self, endpoint: &str, output: Option<&Bytes>) {
+    pub(super) fn feed(&mut self, row: &JobRow, trace: Option<TraceParent>, output: Option<&Bytes>) {
         let Some(output) = output else { return };
-        for next in self.definitions.feeds(endpoint) {
+        for next in self.definitions.feeds(&row.endpoint) {
             let submission = Submission {
                 endpoint: next,
                 sync: false,
@@ -101,6 +107,7 @@ impl Core {
                 webhook: None,
                 policy: JobPolicy::default(),
                 idempotency_key: None,
+                trace: Some(spans::below(row, trace)),
             };
             self.housekeeping.fed.push(submission);
         }
@@ -220,7 +227,7 @@ impl Core {
         ticket: u64,
         answer: Answer<Result<Place, Refusal>>,
     ) {
-        let number = match self.definitions.load_balancer(endpoint) {
+        let number = match self.definitions.with_port(endpoint) {
             Ok(number) => number,
             Err(refusal) => return reply(answer, Err(refusal)),
         };
@@ -250,8 +257,17 @@ impl Core {
         let (worker, epoch) = ids::parse_worker_name(name)?;
         let entry = self.tables.worker(worker)?;
         let up = entry.endpoint == endpoint && entry.epoch == epoch && entry.phase == Phase::Ready;
-        let (_, address) = self.desk.known_seat(worker).filter(|_| up)?.ports.first()?;
-        Some(Place { ticket, worker: name.to_owned(), address: address.clone() })
+        let address = self.address(worker).filter(|_| up)?;
+        Some(Place { ticket, worker: name.to_owned(), address })
+    }
+
+    /// `host:port` to which requests for the worker go: its OpenAI port if it works for a queue, else its first.
+    pub(super) fn address(&self, worker: WorkerId) -> Option<String> {
+        let ports = &self.desk.known_seat(worker)?.ports;
+        let config = &self.definitions.by_number(self.tables.worker(worker)?.endpoint)?.config;
+        let wanted = config.run.openai_port.filter(|_| config.kind == EndpointKind::Queue);
+        let found = wanted.map_or(ports.first(), |wanted| ports.iter().find(|(port, _)| *port == wanted));
+        found.map(|(_, address)| address.clone())
     }
 
     pub(super) fn release(&mut self, _endpoint: &str, ticket: u64, ok: bool) {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::super::spans::TraceParent;
 use super::api::{HandedJob, Taken};
 use super::handle::Answer;
 use crate::scheduler::StartStage;
@@ -25,6 +26,8 @@ type StopAnswer = Answer<Result<Vec<String>, super::api::Refusal>>;
 pub struct OpenTake {
     /// The gateway's number for it.
     pub ticket: u64,
+    /// Jobs that it would take.
+    pub slots: u32,
     /// Where the jobs go.
     pub answer: TakeAnswer,
 }
@@ -57,8 +60,10 @@ pub struct Seat {
     pub stops: BTreeMap<JobId, StopSignal>,
     /// Jobs handed over that its pings lack, and how many pings.
     pub lacking: BTreeMap<JobId, u32>,
-    /// Stages of the start that have been told.
-    pub stages: BTreeSet<StartStage>,
+    /// When it was asked to start.
+    pub began: Time,
+    /// Stages of the start that have been told, and when.
+    pub stages: BTreeMap<StartStage, Time>,
     /// It was told that it is ready.
     pub ready: bool,
     /// It was asked to leave: polls are answered at once, empty.
@@ -80,6 +85,8 @@ pub struct Seat {
 pub struct JobDesk {
     /// `input` and `s3Config`, if they are not too large to keep at hand.
     pub payload: Option<(Bytes, Option<Bytes>)>,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceParent>,
     /// Latest progress.
     pub progress: Option<Bytes>,
     /// Output and error of the result that is being recorded.

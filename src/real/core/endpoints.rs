@@ -95,9 +95,12 @@ impl Definitions {
         self.of_kind(id, EndpointKind::Queue)
     }
 
-    /// A load-balancing endpoint.
-    pub fn load_balancer(&self, id: &str) -> Result<EndpointId, Refusal> {
-        self.of_kind(id, EndpointKind::LoadBalancer)
+    /// An endpoint whose workers take requests at a port of theirs: a load-balancing one, or a queue's with an OpenAI port.
+    pub fn with_port(&self, id: &str) -> Result<EndpointId, Refusal> {
+        let definition = self.get(id).ok_or(Refusal::UnknownEndpoint)?;
+        let direct =
+            definition.config.kind == EndpointKind::LoadBalancer || definition.config.run.openai_port.is_some();
+        if direct { Ok(definition.number) } else { Err(Refusal::WrongKind) }
     }
 
     fn of_kind(&self, id: &str, kind: EndpointKind) -> Result<EndpointId, Refusal> {

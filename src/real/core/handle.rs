@@ -32,6 +32,8 @@ pub enum Request {
     WaitChunk { id: String, answer: Answer<()> },
     /// The client fetched the pieces before `next`.
     ChunksTaken { id: String, next: u64 },
+    /// The result of an ended job is kept for no more than `keep_ms` from now on.
+    Expire { id: String, keep_ms: u64, answer: Answer<()> },
     /// Cancel. Answer: whether there is such a job.
     Cancel { endpoint: String, id: String, answer: Answer<Result<(), Refusal>> },
     /// Back into the queue.
@@ -198,6 +200,12 @@ impl Handle {
     /// The client has the pieces before `next`.
     pub fn chunks_taken(&self, id: &str, next: u64) {
         self.send(Request::ChunksTaken { id: id.to_owned(), next });
+    }
+
+    /// Keeps the result of a job that has ended for no more than `keep_ms` from now on; never longer than it would be.
+    pub async fn expire(&self, id: &str, keep_ms: u64) -> Option<()> {
+        let id = id.to_owned();
+        self.ask(|answer| Request::Expire { id, keep_ms, answer }).await
     }
 
     /// Cancels a job; a job that has ended stays as it is.

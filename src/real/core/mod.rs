@@ -32,6 +32,7 @@ use super::clock::Clock;
 use super::config::ServeConfig;
 use super::ids::TokenKey;
 use super::launcher::{Launcher, Report};
+use super::spans::Sink;
 use super::store::{Store, StoreError, StoreReader, Write};
 use super::transcript::LiveTranscript;
 use crate::scheduler::{Event, Recorder, Scheduler};
@@ -65,6 +66,8 @@ pub struct Outside {
     pub webhooks: Arc<Notify>,
     /// How workers of each host reach the gateway, without a slash at the end, by host number.
     pub worker_base_urls: Vec<String>,
+    /// Where spans go, if anywhere.
+    pub spans: Option<Sink>,
     /// Asks a load-balancing worker for its health until it is well, then sends [`Request::Probed`].
     pub probe: Box<dyn Fn(ProbeTarget) + Send>,
 }
@@ -287,6 +290,11 @@ impl Core {
     fn request(&mut self, request: Request) {
         match request {
             Request::Submit(submission, answer) => self.submit(*submission, answer),
+            Request::Expire { id, keep_ms, answer } => {
+                let at_ms = self.clock.unix_ms(self.now) + keep_ms;
+                self.batch.push(Write::JobExpires { id, at_ms });
+                self.answer(answer, ());
+            }
             Request::Cancel { endpoint, id, answer } => self.cancel(&endpoint, &id, answer),
             Request::Retry { endpoint, id, answer } => self.retry(&endpoint, &id, answer),
             Request::Purge { endpoint, answer } => self.purge(&endpoint, answer),
@@ -334,6 +342,7 @@ impl Core {
                 reply(answer, Err(unavailable));
             }
             Request::Purge { answer, .. } => reply(answer, Err(unavailable)),
+            Request::Expire { answer, .. } => reply(answer, ()),
             Request::Take { answer, .. } => reply(answer, Ok(api::Taken::KeepOff)),
             Request::Done { answer, .. } | Request::Chunk { answer, .. } => reply(answer, Err(unavailable)),
             Request::Stops { answer, .. } => reply(answer, Ok(Vec::new())),

@@ -61,6 +61,13 @@ pub struct InHand {
     pub stopping: bool,
 }
 
+impl InHand {
+    /// A request that went straight to the worker's port.
+    pub fn is_ticket(&self) -> bool {
+        self.client_ref & TICKET_BIT != 0
+    }
+}
+
 /// A worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorkerEntry {

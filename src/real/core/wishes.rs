@@ -2,6 +2,7 @@
 
 use super::super::ids;
 use super::super::launcher::LaunchSpec;
+use super::super::spans;
 use super::super::store::{Delivery, DeliveryState, JobEnd, Write};
 use super::api::{HandedJob, JobNotice, JobStatus, Place, Refusal};
 use super::desk::StopSignal;
@@ -71,7 +72,7 @@ impl Core {
         };
         let now = self.now;
         let seat = self.desk.begin(worker, epoch);
-        seat.last_seen = now;
+        (seat.last_seen, seat.began) = (now, now);
         if let Some(launcher) = self.outside.launchers.get(host.index()).cloned() {
             self.effect(move || launcher.start(spec));
         }
@@ -176,9 +177,14 @@ impl Core {
 
     fn signal_stop(&mut self, job: JobId, worker: WorkerId, attempt: u32) {
         let hand = self.tables.worker(worker).and_then(|entry| entry.hands.iter().find(|hand| hand.job == job));
-        let Some(id) = hand.map(|hand| hand.id.clone()) else { return };
+        let Some((id, ticket)) = hand.map(|hand| (hand.id.clone(), hand.is_ticket())) else { return };
         let now = self.now;
         let seat = self.desk.seat(worker);
+        if ticket {
+            // No signal can reach a request that went straight to a port: the gateway's own time limit ends it.
+            let epoch = seat.epoch;
+            return self.facts.push_back(Event::JobStopped { worker, epoch, job, attempt });
+        }
         let withheld = seat.withheld.iter().chain(&seat.pending).any(|(other, ..)| *other == job);
         if withheld {
             // It was never handed over.
@@ -251,7 +257,11 @@ impl Core {
             self.effect(move || bell.notify_one());
         }
         if outcome == JobOutcome::Completed {
-            self.feed(&row.endpoint, output.as_ref());
+            self.feed(&row, desk.trace, output.as_ref());
+        }
+        if let Some(sink) = self.outside.spans.clone() {
+            let spans = spans::of_job(&row, &end, desk.trace);
+            self.effect(move || sink.send(spans));
         }
         self.batch.push(Write::JobEnded { id: row.id, end: Box::new(end), output });
         self.effect(move || {
@@ -278,14 +288,18 @@ impl Core {
         }
     }
 
-    /// A worker is there for a request of a load-balancing endpoint.
+    /// A worker is there for a request that goes straight to its port.
     fn seat_ticket(&mut self, ticket: u64, worker: WorkerId, epoch: u32) {
+        // The poll that said that there is room is not answered by a request that goes past it.
+        if let Some(take) = self.desk.known_seat(worker).and_then(|seat| seat.take.as_ref()) {
+            self.facts.push_back(Event::TakeOpened { worker, epoch, slots: take.slots });
+        }
         let Some(answer) = self.acquiring.remove(&ticket) else {
             // Whoever asked has gone: its place is given back.
             return self.housekeeping.released.push(ticket);
         };
-        let address = self.desk.known_seat(worker).and_then(|seat| seat.ports.first()).map(|(_, at)| at.clone());
-        let place = Place { ticket, worker: ids::worker_name(worker, epoch), address: address.unwrap_or_default() };
+        let address = self.address(worker).unwrap_or_default();
+        let place = Place { ticket, worker: ids::worker_name(worker, epoch), address };
         self.answer(answer, Ok(place));
     }
 

@@ -1,16 +1,20 @@
 //! What workers say (the SDK's calls) and what launchers report about them.
 
+use std::collections::btree_map::Entry;
+
 use bytes::Bytes;
 
 use super::super::config::{EndpointKind, LauncherConfig};
 use super::super::ids;
 use super::super::launcher::Report;
+use super::super::spans;
 use super::super::store::Write;
 use super::api::{Done, Ping, Refusal, Taken};
 use super::desk::{OpenTake, PINGS_LACKING, STOP_HOLD};
 use super::handle::Answer;
 use super::{Core, ProbeTarget, reply};
 use crate::policy::Phase;
+use crate::scheduler::transcript_text::stage_name;
 use crate::scheduler::{Event, ExitCause, JobResult, StartStage};
 use crate::units::{EndpointId, JobId, WorkerId};
 
@@ -66,7 +70,7 @@ impl Core {
         if seat.leaving {
             return reply(answer, Ok(Taken::Nothing));
         }
-        if let Some(old) = seat.take.replace(OpenTake { ticket, answer }) {
+        if let Some(old) = seat.take.replace(OpenTake { ticket, slots: slots.max(1), answer }) {
             let _ = old.answer.send(Ok(Taken::Nothing));
         }
         self.becomes_ready(worker, epoch);
@@ -90,18 +94,37 @@ impl Core {
         self.desk.seat(worker).ready = true;
         self.desk.seat(worker).detail = None;
         self.tell(Event::WorkerReady { worker, epoch });
+        self.trace_start(worker, epoch);
     }
 
     fn stage(&mut self, worker: WorkerId, epoch: u32, stage: StartStage) {
-        if self.desk.seat(worker).stages.insert(stage) {
+        let now = self.now;
+        let stages = &mut self.desk.seat(worker).stages;
+        if let Entry::Vacant(vacant) = stages.entry(stage) {
+            vacant.insert(now);
             self.tell(Event::StageEnded { worker, epoch, stage });
         }
+    }
+
+    /// Tells the collector of traces how long each phase of a start took.
+    fn trace_start(&mut self, worker: WorkerId, epoch: u32) {
+        let Some(sink) = self.outside.spans.clone() else { return };
+        let (Some(entry), Some(seat)) = (self.tables.worker(worker), self.desk.known_seat(worker)) else { return };
+        let Some(definition) = self.definitions.by_number(entry.endpoint) else { return };
+        let unix_us = |at| self.clock.unix_ms(at) * 1_000;
+        let mut phases: Vec<(&str, u64)> =
+            seat.stages.iter().map(|(stage, at)| (stage_name(*stage), unix_us(*at))).collect();
+        phases.sort_by_key(|(_, at)| *at);
+        let spans =
+            spans::of_start(&definition.config.id, &ids::worker_name(worker, epoch), unix_us(seat.began), &phases);
+        self.effect(move || sink.send(spans));
     }
 
     /// The worker says that it holds no job: hand-overs it never got go back, stop signals are obeyed.
     fn holds_nothing(&mut self, worker: WorkerId, epoch: u32) {
         let hands = self.tables.worker(worker).map(|entry| entry.hands.clone()).unwrap_or_default();
-        for hand in hands {
+        // A request that went straight to its port is not in the SDK's books.
+        for hand in hands.into_iter().filter(|hand| !hand.is_ticket()) {
             let withheld = self.desk.seat(worker).withheld.iter().any(|(job, ..)| *job == hand.job);
             if withheld {
                 continue;
@@ -265,7 +288,7 @@ impl Core {
             return;
         }
         self.tell(Event::WorkerPinged { worker, epoch });
-        for hand in hands {
+        for hand in hands.into_iter().filter(|hand| !hand.is_ticket()) {
             let seat = self.desk.seat(worker);
             let unsent = seat.withheld.iter().chain(&seat.pending).any(|(job, ..)| *job == hand.job);
             if unsent || ping.jobs.contains(&hand.id) {

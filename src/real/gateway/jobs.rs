@@ -247,9 +247,14 @@ async fn waited_pieces(gateway: &Gateway, endpoint: &str, id: &str) -> Vec<Bytes
 /// GET, POST `/status/{id}`.
 pub async fn status(State(gateway): Shared, Path((endpoint, id)): Path<(String, String)>, request: Request) -> Answer {
     let (parts, _) = request.into_parts();
-    Query::new(parts.uri.query()).whole("ttl", TTL_MIN_MS, TTL_MAX_MS)?;
+    let keep_ms = Query::new(parts.uri.query()).whole("ttl", TTL_MIN_MS, TTL_MAX_MS)?;
     let (_, _ongoing) = gateway.admit_to_queue(&parts, &endpoint, Op::Status).await?;
-    Ok(view_response(&gateway.job(&endpoint, &id).await?))
+    let view = gateway.job(&endpoint, &id).await?;
+    if let Some(keep_ms) = keep_ms.filter(|_| view.status.is_final()) {
+        // A store that is full keeps the result for longer; the answer is the same.
+        let _ = gateway.handle.expire(&id, keep_ms).await;
+    }
+    Ok(view_response(&view))
 }
 
 /// POST `/cancel/{id}`: a job that has ended stays as it is, and the answer says how it ended.

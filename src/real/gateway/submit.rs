@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::core::api::Submission;
+use super::super::spans::TraceParent;
 use super::catalog::Known;
 use super::json::{self, Fault, Members, Mode};
 use super::problem::Problem;
@@ -43,6 +44,7 @@ pub fn submission(known: &Known, sync: bool, headers: &HeaderMap, body: &Bytes) 
         webhook: webhook(&members, body)?,
         policy: policy(&members, body)?,
         idempotency_key: idempotency_key(headers)?,
+        trace: headers.get("traceparent").and_then(|text| TraceParent::parse(text.to_str().ok()?)),
     })
 }
 
@@ -57,6 +59,7 @@ pub fn made(known: &Known, input: Bytes) -> Result<Submission, Problem> {
         webhook: None,
         policy: JobPolicy::default(),
         idempotency_key: None,
+        trace: None,
     })
 }
 

@@ -148,6 +148,7 @@ impl State {
                 self.retry_job(id, *client_ref, *generation, *submitted_ms);
             }
             Write::JobEnded { id, end, output } => self.end_job(id, end, output.as_ref()),
+            Write::JobExpires { id, at_ms } => self.expire_job(id, *at_ms),
             Write::JobDropped { id, reason, until_ms } => self.drop_job(id, reason, *until_ms),
             Write::ChunkAdded { id, number, value } => {
                 if let Some((_, job)) = self.job_mut(id).filter(|(_, job)| *number >= job.chunks_next) {
@@ -220,6 +221,14 @@ impl State {
         job.row.end = Some(end.clone());
         job.output = output.cloned();
         self.expiring.insert((end.expires_ms, number));
+    }
+
+    fn expire_job(&mut self, id: &str, at_ms: u64) {
+        let Some((number, job)) = self.job_mut(id) else { return };
+        let Some(end) = job.row.end.as_mut().filter(|end| end.expires_ms > at_ms) else { return };
+        let before = std::mem::replace(&mut end.expires_ms, at_ms);
+        self.expiring.remove(&(before, number));
+        self.expiring.insert((at_ms, number));
     }
 
     fn drop_job(&mut self, id: &str, reason: &str, until_ms: u64) {

@@ -181,6 +181,13 @@ pub enum Write {
         /// Output, JSON text.
         output: Option<Bytes>,
     },
+    /// The result of an ended job is dropped at `at_ms`, if that is before the time set so far.
+    JobExpires {
+        /// Public id.
+        id: String,
+        /// Wall time, ms since 1970.
+        at_ms: u64,
+    },
     /// The job and everything of it is dropped; a tombstone stays until `until_ms`.
     JobDropped {
         /// Public id.

@@ -38,10 +38,16 @@ impl Context<'_> {
             let fix = "write an IP address and a port";
             self.problem(&["serve", "listen"], quoted(&serve.listen), "an address such as `0.0.0.0:8080`", fix);
         }
-        if let Some(url) = &serve.worker_url
-            && !["http://", "https://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme))
-        {
-            self.problem(&["serve", "worker_url"], quoted(url), "a URL such as `http://10.0.0.5:8080`", "");
+        let urls = [
+            ("worker_url", &serve.worker_url, "a URL such as `http://10.0.0.5:8080`"),
+            ("otlp", &serve.otlp, "the address of a collector such as `http://localhost:4318`"),
+        ];
+        for (key, url, allowed) in urls {
+            if let Some(url) = url
+                && !["http://", "https://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme))
+            {
+                self.problem(&["serve", key], quoted(url), allowed, "");
+            }
         }
         if serve.data_dir.is_empty() {
             let fix = "remove it, or `store: memory` to keep nothing";

@@ -50,6 +50,8 @@ pub struct Serve {
     /// Hosts and networks with private addresses to which webhooks may go, such as `localhost` or `10.0.0.0/8`.
     #[schemars(extend("default" = serde_json::json!([]), "x-source" = "ours: public addresses only"))]
     pub webhook_allow: OneOrMany<String>,
+    /// OpenTelemetry collector to which traces of jobs and starts go (OTLP/HTTP), such as `http://localhost:4318`; none unless given.
+    pub otlp: Option<String>,
     /// How many requests an endpoint lets through.
     #[schemars(extend("default" = "platform", "x-source" = "RunPod docs, rate limits"))]
     pub rate_limits: RateLimiting,

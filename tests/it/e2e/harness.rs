@@ -57,15 +57,18 @@ impl App {
         self.endpoint_running(name, &command, env, settings)
     }
 
-    /// Adds an endpoint whose workers run any command.
+    /// Adds an endpoint whose workers run any command. A setting `run: {...}` adds to how.
     #[must_use]
     pub fn endpoint_running(mut self, name: &str, command: &[String], env: &[(&str, &str)], settings: &[&str]) -> App {
         let mut environment: serde_json::Map<String, Value> =
             env.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         environment.insert("THERMOCLINE_TEST".to_owned(), json!("MARK"));
+        let (run, settings): (Vec<&str>, Vec<&str>) = settings.iter().partition(|line| line.starts_with("run: {"));
+        let more: String =
+            run.iter().map(|line| format!(", {}", line.trim_start_matches("run: {").trim_end_matches('}'))).collect();
         let mut lines = vec![
             "gpu_classes: ADA_24".to_owned(),
-            format!("run: {{command: {}, env: {}, stop_grace_s: 5}}", json!(command), Value::Object(environment)),
+            format!("run: {{command: {}, env: {}, stop_grace_s: 5{more}}}", json!(command), Value::Object(environment)),
         ];
         lines.extend(settings.iter().map(|&line| line.to_owned()));
         let unless_given = ["scaler: {type: per_job}", "workers: {active: 0, max: 2, extra: 0}", "idle_timeout_s: 30"];

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::bucket::Bucket;
 use super::harness::{App, Server, eventually};
-use super::{processes, python};
+use super::{http, processes, python};
 
 /// One endpoint `e` that runs an example.
 fn example(script: &str, env: &[(&str, &str)], settings: &[&str]) -> Option<Server> {
@@ -180,4 +180,62 @@ fn the_example_application_serves_its_client_and_its_pipeline() {
     let words = server.until_status("extract", &id, "COMPLETED")["output"]["words"].clone();
     assert_eq!(words, json!(["warm", "water", "above", "cold", "water"]));
     server.until_health("count", "jobs", "completed", 1);
+}
+
+#[test]
+fn openai_calls_go_to_the_port_of_a_worker_that_also_works_for_its_queue() {
+    let Some(app) = App::new() else { return };
+    let settings = ["workers: {active: 0, max: 1, extra: 0}", "run: {openai_port: 8000}"];
+    let server = app.endpoint("e", "openai_port.py", &[], &settings).start("openai-port");
+    // The call itself is what starts the worker, and it waits for it.
+    let asked = json!({ "model": "probe", "messages": [] });
+    let answer = server.post("/v2/e/openai/v1/chat/completions", &asked);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["path"], "/v1/chat/completions");
+    assert_eq!(server.get("/v2/e/openai/v1/models")["data"][0]["id"], "probe");
+    let streamed = server.post("/v2/e/openai/v1/chat/completions", &json!({ "model": "probe", "stream": true }));
+    assert_eq!(streamed.text(), "data: warm\n\ndata: cold\n\ndata: [DONE]\n\n");
+    // The poll that made room for the calls is still open: jobs go the usual way, calls between them too.
+    for number in 0..3 {
+        let done = server.complete("e", json!({ "number": number }));
+        assert_eq!(done["output"], json!({ "queue": { "number": number } }));
+        assert_eq!(done["workerId"], server.post("/v2/e/openai/v1/chat/completions", &asked).json()["worker"]);
+    }
+}
+
+#[test]
+fn a_collector_gets_the_trace_of_a_job_below_its_request_and_of_the_start_that_it_caused() {
+    let collector = Bucket::open();
+    let Some(app) = App::new() else { return };
+    let app = app.endpoint("e", "sync.py", &[], &[]).serve(&format!("otlp: {}", collector.url()));
+    let server = app.start("otlp");
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let headers = [("Content-Type", "application/json"), ("traceparent", parent)];
+    let made = http::request(server.address, "POST", "/v2/e/run", &headers, br#"{"input": {"text": "hello"}}"#);
+    let id = made.expect("an answer").json()["id"].as_str().expect("an id").to_owned();
+    server.until_status("e", &id, "COMPLETED");
+    let spans = || -> Vec<Value> {
+        let bodies = collector.stored().into_iter().filter(|(path, _)| path == "/v1/traces");
+        let documents = bodies.map(|(_, body)| serde_json::from_str::<Value>(&body).expect("JSON"));
+        let lists = documents.map(|document| document["resourceSpans"][0]["scopeSpans"][0]["spans"].clone());
+        lists.flat_map(|list| list.as_array().expect("spans").clone()).collect()
+    };
+    let spans = eventually("all spans", || {
+        let spans = spans();
+        let named = |name: &str| spans.iter().any(|span| span["name"] == name);
+        (named("job e") && named("cold start e")).then_some(spans)
+    });
+    let span =
+        |name: &str| spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("no {name}: {spans:?}"));
+    let job = span("job e");
+    assert_eq!((&job["traceId"], &job["parentSpanId"]), (&json!(parent[3..35]), &json!(parent[36..52])));
+    for part in ["queue", "attempt 1"] {
+        assert_eq!((&span(part)["traceId"], &span(part)["parentSpanId"]), (&job["traceId"], &job["spanId"]), "{part}");
+    }
+    for phase in ["container", "import", "first_take"] {
+        assert_eq!(span(phase)["parentSpanId"], span("cold start e")["spanId"], "{phase}");
+    }
+    let at = |span: &Value, edge: &str| span[edge].as_str().and_then(|ns| ns.parse::<u64>().ok()).expect("nanoseconds");
+    assert_eq!(at(span("queue"), "endTimeUnixNano"), at(span("attempt 1"), "startTimeUnixNano"));
+    assert!(at(job, "endTimeUnixNano") > at(job, "startTimeUnixNano"));
 }

@@ -189,6 +189,20 @@ fn jobs_are_listed_newest_first_in_pages() {
 }
 
 #[test]
+fn a_result_can_be_given_less_time_and_never_more() {
+    on_both("expires", |subject| {
+        let expires = |id: &str, at_ms| Write::JobExpires { id: id.to_owned(), at_ms };
+        subject.commit(&[added("a", 1), added("b", 2), added("c", 3), ended("a", 100, "1"), ended("b", 100, "1")]);
+        // Neither the living nor the unknown have a result that could go.
+        subject.commit(&[expires("a", 50), expires("b", 500), expires("c", 50), expires("none", 50)]);
+        subject.restart();
+        let expired = |subject: &mut Subject, now| subject.store().reader().expired(now, 9).unwrap().join(" ");
+        let times = [49, 50, 99, 100, 600].map(|now| expired(subject, now));
+        assert_eq!(times, ["", "a", "a", "a b", "a b"]);
+    });
+}
+
+#[test]
 fn deliveries_come_when_they_are_due_and_hold_back_the_expiry() {
     on_both("deliveries", |subject| {
         use DeliveryState::{Delivered, Failed, Pending};

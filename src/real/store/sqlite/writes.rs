@@ -33,6 +33,7 @@ enum Sql {
     RetryJob,
     EndJob,
     DropJob,
+    ExpireJob,
     SetPayload,
     DropPayloads,
     DropOutput,
@@ -49,7 +50,7 @@ enum Sql {
     SetMarks,
 }
 
-const SQL: [&str; 23] = [
+const SQL: [&str; 24] = [
     "INSERT INTO events (seq, body) VALUES (?1, ?2)",
     "INSERT OR REPLACE INTO snapshot (one, seq, at, body) VALUES (1, ?1, ?2, ?3)",
     "DELETE FROM events WHERE seq <= ?1",
@@ -61,6 +62,7 @@ const SQL: [&str; 23] = [
     "UPDATE jobs SET client_ref = ?2, body = ?3, chunks_next = 0, expires_ms = NULL, ended = NULL WHERE job = ?1",
     "UPDATE jobs SET expires_ms = ?2, ended = ?3 WHERE id = ?1 AND ended IS NULL RETURNING job",
     "DELETE FROM jobs WHERE id = ?1 RETURNING job, ended IS NULL",
+    "UPDATE jobs SET expires_ms = ?2 WHERE id = ?1 AND expires_ms > ?2",
     "INSERT OR REPLACE INTO payloads (part, body) VALUES (?1, ?2)",
     "DELETE FROM payloads WHERE part BETWEEN ?1 * 4 AND ?1 * 4 + 3",
     "DELETE FROM payloads WHERE part = ?1 * 4 + 2",
@@ -150,6 +152,7 @@ impl<'c> Writer<'c> {
                 self.retry_job(id, *client_ref, *generation, *submitted_ms)
             }
             Write::JobEnded { id, end, output } => self.end_job(id, end, output.as_deref()),
+            Write::JobExpires { id, at_ms } => self.run(Sql::ExpireJob, params![id, int(*at_ms)]).map(drop),
             Write::JobDropped { id, reason, until_ms } => self.drop_job(id, reason, *until_ms),
             Write::ChunkAdded { id, number, value } => {
                 self.run(Sql::AddChunk, params![id, int(*number), seal(Tag::text(id), value)]).map(drop)

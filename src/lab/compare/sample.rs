@@ -1,0 +1,88 @@
+//! One replication: a run of one policy under one seed, as the handful of numbers that comparisons are made of.
+
+use crate::experiment::{self, RunError, RunOptions};
+use crate::ledger::{Profile, Rounding};
+use crate::results::Summary;
+use crate::scenario::Scenario;
+use crate::sim::plan::Plan;
+
+/// What one run yields.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sample {
+    /// Dollars, by [`Profile::index`].
+    pub cost_usd: [f64; 2],
+    /// Jobs with a result.
+    pub completed: u64,
+    /// Jobs without one: failed, timed out, refused, unfinished. Cancelled ones are nobody's loss.
+    pub lost: u64,
+    /// Mean wait; 0 when no job was started.
+    pub wait_mean_s: f64,
+    /// Median wait.
+    pub wait_p50_s: f64,
+    /// P95 wait.
+    pub wait_p95_s: f64,
+    /// P99 wait.
+    pub wait_p99_s: f64,
+    /// Share of jobs that met the targets.
+    pub slo_attainment: Option<f64>,
+    /// Share of jobs whose worker became ready only after they came.
+    pub cold_start_share: Option<f64>,
+    /// Starts and resumes of workers, each of which is followed by a stop.
+    pub starts: u64,
+    /// Observed hours.
+    pub hours: f64,
+    /// False when jobs were left that could never finish.
+    pub complete: bool,
+}
+
+impl Sample {
+    /// Of a finished run.
+    pub fn of(summary: &Summary) -> Sample {
+        let total = &summary.total;
+        let (jobs, wait) = (&total.jobs, &total.wait_s);
+        let or_zero = |value: Option<f64>| value.unwrap_or(0.0);
+        Sample {
+            cost_usd: [total.cost_usd.seed.total, total.cost_usd.documented.total],
+            completed: jobs.completed,
+            lost: jobs.failed + jobs.timed_out + jobs.rejected + jobs.unfinished,
+            wait_mean_s: or_zero(wait.mean),
+            wait_p50_s: or_zero(wait.p50),
+            wait_p95_s: or_zero(wait.p95),
+            wait_p99_s: or_zero(wait.p99),
+            slo_attainment: total.slo_attainment,
+            cold_start_share: total.cold_start_share,
+            starts: total.starts.asked,
+            hours: summary.observed_s / 3_600.0,
+            complete: summary.complete,
+        }
+    }
+
+    /// Dollars under `profile`.
+    pub fn cost(&self, profile: Profile) -> f64 {
+        self.cost_usd[profile.index()]
+    }
+
+    /// Starts and stops per hour.
+    pub fn changes_per_hour(&self) -> f64 {
+        if self.hours > 0.0 { 2.0 * self.starts as f64 / self.hours } else { 0.0 }
+    }
+}
+
+/// How runs of `scenario` are evaluated.
+pub fn run_options(scenario: &Scenario) -> RunOptions {
+    RunOptions {
+        name: scenario.settings.name.clone(),
+        rounding: if scenario.settings.round_up { Rounding::UpToSeconds } else { Rounding::Exact },
+        ..RunOptions::default()
+    }
+}
+
+/// Runs `plan` under `seed`.
+///
+/// # Errors
+/// As [`experiment::run`].
+pub fn run(plan: &Plan, seed: u64, options: &RunOptions) -> Result<Sample, RunError> {
+    let plan = Plan { seed, ..plan.clone() };
+    let outcome = experiment::run(&plan, options, &mut |_| {})?;
+    Ok(Sample::of(&outcome.summary))
+}

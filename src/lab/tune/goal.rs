@@ -1,0 +1,196 @@
+//! What settings must hold: limits on figures of a run, typed as `p95_wait_s<=2`.
+
+use std::fmt;
+
+use crate::lab::compare::Sample;
+
+/// A limit on the mean of a figure over runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limit {
+    /// Which figure.
+    pub figure: Figure,
+    /// Where it ends: the largest value allowed, or the smallest of a share that should be large.
+    pub value: f64,
+}
+
+/// Figures that a limit can be put on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// Mean wait, seconds.
+    WaitMean,
+    /// Median wait, seconds.
+    WaitP50,
+    /// P95 wait, seconds.
+    WaitP95,
+    /// P99 wait, seconds.
+    WaitP99,
+    /// Share of jobs that met the endpoint's targets; must be at least the limit.
+    SloAttainment,
+    /// Share of jobs whose worker became ready only after they came.
+    ColdStartShare,
+    /// Jobs without a result, per run.
+    LostJobs,
+}
+
+/// Names as typed.
+const NAMES: [(&str, Figure); 7] = [
+    ("mean_wait_s", Figure::WaitMean),
+    ("p50_wait_s", Figure::WaitP50),
+    ("p95_wait_s", Figure::WaitP95),
+    ("p99_wait_s", Figure::WaitP99),
+    ("slo_attainment", Figure::SloAttainment),
+    ("cold_start_share", Figure::ColdStartShare),
+    ("lost_jobs", Figure::LostJobs),
+];
+
+impl Figure {
+    /// As typed.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, figure)| *figure == self).map_or("", |(name, _)| name)
+    }
+
+    /// Its mean over runs.
+    pub fn mean(self, samples: &[Sample]) -> f64 {
+        let value = |sample: &Sample| match self {
+            Figure::WaitMean => sample.wait_mean_s,
+            Figure::WaitP50 => sample.wait_p50_s,
+            Figure::WaitP95 => sample.wait_p95_s,
+            Figure::WaitP99 => sample.wait_p99_s,
+            // No job, nothing missed; without targets everything meets them.
+            Figure::SloAttainment => sample.slo_attainment.unwrap_or(1.0),
+            Figure::ColdStartShare => sample.cold_start_share.unwrap_or(0.0),
+            Figure::LostJobs => sample.lost as f64,
+        };
+        samples.iter().map(value).sum::<f64>() / samples.len().max(1) as f64
+    }
+
+    /// Must be large.
+    fn wants_more(self) -> bool {
+        self == Figure::SloAttainment
+    }
+
+    /// What counts as one unit of missing a limit of `value`: the value itself, but never nothing.
+    fn unit(self, value: f64) -> f64 {
+        match self {
+            Figure::SloAttainment => (1.0 - value).max(0.01),
+            Figure::ColdStartShare => value.max(0.01),
+            Figure::LostJobs => value.max(1.0),
+            _ => value.max(0.1),
+        }
+    }
+}
+
+impl Limit {
+    /// Reads `p95_wait_s<=2` or `slo_attainment>=95%`.
+    ///
+    /// # Errors
+    /// Says what is wrong and what a limit looks like.
+    pub fn parse(text: &str) -> Result<Limit, String> {
+        let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+        let wrong = |what: &str| {
+            format!("--slo {text}: {what}; allowed: p95_wait_s<=2, slo_attainment>=95%; figures: {}", names.join(", "))
+        };
+        let (name, more, value) = match (text.split_once("<="), text.split_once(">=")) {
+            (Some((name, value)), None) => (name, false, value),
+            (None, Some((name, value))) => (name, true, value),
+            _ => return Err(wrong("neither `<=` nor `>=`")),
+        };
+        let figure = NAMES.iter().find(|(known, _)| *known == name.trim()).map(|(_, figure)| *figure);
+        let figure = figure.ok_or_else(|| wrong(&format!("no figure `{}`", name.trim())))?;
+        if figure.wants_more() != more {
+            let (is, other) = if more { (">=", "<=") } else { ("<=", ">=") };
+            return Err(wrong(&format!("`{is}` for a figure that is limited by `{other}`")));
+        }
+        let value = value.trim();
+        let (number, unit) = value.strip_suffix('%').map_or((value, 1.0), |number| (number.trim(), 100.0));
+        let number = number.strip_suffix('s').unwrap_or(number);
+        let parsed = number.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+        let value = parsed.ok_or_else(|| wrong(&format!("`{value}` is not a number from 0 on")))? / unit;
+        Ok(Limit { figure, value })
+    }
+
+    /// How far the samples miss the limit, in units of the limit; 0 if they keep it. `margin` is a share of it to stay away.
+    pub fn missed(&self, samples: &[Sample], margin: f64) -> f64 {
+        let (mean, unit) = (self.figure.mean(samples), self.figure.unit(self.value));
+        let limit = match self.figure {
+            Figure::SloAttainment => self.value + margin * (1.0 - self.value),
+            _ => self.value * (1.0 - margin),
+        };
+        let beyond = if self.figure.wants_more() { limit - mean } else { mean - limit };
+        // What differs only in the last bits of a sum is no miss.
+        if beyond <= 1e-9 * unit { 0.0 } else { beyond / unit }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.figure.wants_more() { ">=" } else { "<=" };
+        write!(f, "{}{sign}{}", self.figure.name(), self.value)
+    }
+}
+
+/// What the search is for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Goal {
+    /// The least cost at which these limits hold.
+    Limits(Vec<Limit>),
+    /// The least cost at which the p95 wait is not longer than under the platform's defaults, on the same data.
+    NoWorseThanDefault,
+}
+
+impl Goal {
+    /// The limits on data on which the platform's defaults yield `default`. No goal is met by losing more jobs than they do.
+    pub fn limits(&self, default: &[Sample]) -> Vec<Limit> {
+        let as_default = |figure: Figure| Limit { figure, value: figure.mean(default) };
+        let mut limits = match self {
+            Goal::Limits(limits) => limits.clone(),
+            Goal::NoWorseThanDefault => vec![as_default(Figure::WaitP95)],
+        };
+        if limits.iter().all(|limit| limit.figure != Figure::LostJobs) {
+            limits.push(as_default(Figure::LostJobs));
+        }
+        limits
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Goal::Limits(limits) => {
+                let all: Vec<String> = limits.iter().map(Limit::to_string).collect();
+                f.write_str(&all.join(" and "))
+            }
+            Goal::NoWorseThanDefault => f.write_str("p95 wait not longer than under the platform's defaults"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_and_measured() {
+        let limit = Limit::parse("p95_wait_s <= 2").unwrap();
+        assert_eq!((limit.figure, limit.value, limit.to_string().as_str()), (Figure::WaitP95, 2.0, "p95_wait_s<=2"));
+        let of = |wait_p95_s: f64| [Sample { wait_p95_s, slo_attainment: Some(0.9), ..Sample::default() }];
+        assert_eq!((limit.missed(&of(2.0), 0.0), limit.missed(&of(3.0), 0.0)), (0.0, 0.5));
+        assert!(limit.missed(&of(2.0), 0.05) > 0.0, "with a margin");
+        let share = Limit::parse("slo_attainment>=95%").unwrap();
+        assert!((share.missed(&of(0.0), 0.0) - 1.0).abs() < 1e-9, "0.05 of 0.05 is missing");
+        assert_eq!(Limit::parse("slo_attainment>=0.8").unwrap().missed(&of(0.0), 0.0), 0.0);
+        for wrong in ["p95_wait_s=2", "p95<=2", "p95_wait_s>=2", "slo_attainment<=1", "p95_wait_s<=soon"] {
+            let message = Limit::parse(wrong).unwrap_err();
+            assert!(message.contains(wrong) && message.contains("allowed"), "{message}");
+        }
+    }
+
+    #[test]
+    fn losing_jobs_is_no_way_to_a_goal() {
+        let default = [Sample { wait_p95_s: 4.0, lost: 2, ..Sample::default() }];
+        let limits = Goal::NoWorseThanDefault.limits(&default);
+        let missed = |sample: Sample| limits.iter().map(|limit| limit.missed(&[sample], 0.0)).sum::<f64>();
+        assert_eq!(missed(Sample { wait_p95_s: 4.0, lost: 2, ..Sample::default() }), 0.0);
+        assert!(missed(Sample { wait_p95_s: 1.0, lost: 9, ..Sample::default() }) > 1.0);
+    }
+}

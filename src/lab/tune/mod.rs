@@ -1,0 +1,325 @@
+//! The cheapest settings that hold a promise: found on one part of the data, checked on another.
+//!
+//! Settings race: many are tried on little data, the better third goes on to more ([`search`]), and the best are improved in
+//! small steps on all of the training data. Every round is run under common random numbers. What wins is then held against the
+//! platform's defaults on data that no decision was made on: the later part of a trace, or other seeds.
+
+pub mod goal;
+pub mod search;
+pub mod space;
+
+use std::path::PathBuf;
+
+use serde_json::Value as Json;
+
+use super::axes::Axis;
+use super::candidate::Candidate;
+use super::compare::sample::Sample;
+use super::compare::{
+    self, BoundOf, CompareError, Entrant, Options as CompareOptions, Replication, Replications, judge,
+};
+use super::traces::{Origin, PartError, TraceTimes, origin};
+use crate::ledger::Profile;
+use crate::results::comparison::ScenarioComparison;
+use crate::results::tuning::{TUNING_VERSION, TunedPoint, Tuning, Verdict};
+use crate::scenario::{self, Problems, Scenario};
+use goal::Goal;
+use search::{Evaluated, Search};
+use space::Base;
+
+/// Share of a trace that is trained on unless told otherwise.
+pub const SPLIT: f64 = 0.6;
+/// Seeds of the validation, far from those of the training.
+const VALIDATION_FIRST: u64 = 1_001;
+/// Replications of the validation: enough for intervals.
+const VALIDATION_RUNS: usize = 20;
+/// As many on a recorded trace, where seeds vary service times and failures only.
+const VALIDATION_RUNS_TRACE: usize = 10;
+/// Parts of the validation data that are looked at one by one.
+const PARTS: usize = 10;
+/// How the choice is called in tables.
+pub const TUNED: &str = "tuned";
+
+/// How a search is made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The application file.
+    pub file: PathBuf,
+    /// Settings changed in every run.
+    pub overrides: Vec<String>,
+    /// Policies whose settings are varied.
+    pub policies: Vec<Candidate>,
+    /// What is varied instead of the usual settings; paths below the endpoint.
+    pub params: Vec<Axis>,
+    /// What must hold.
+    pub goal: Goal,
+    /// Which bill is made small.
+    pub profile: Profile,
+    /// Most runs, validation not counted.
+    pub budget: usize,
+    /// Second of the trace from which on it is held back; by [`SPLIT`] unless given.
+    pub validate_from_s: Option<f64>,
+    /// Share of the trace that is trained on.
+    pub split: f64,
+    /// Share of each limit that the choice must stay away from on the training data.
+    pub margin: f64,
+    /// Seed of the search's own draws.
+    pub seed: u64,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum TuneError {
+    /// The file or a policy is wrong.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// The trace cannot be taken in parts.
+    #[error(transparent)]
+    Parts(#[from] PartError),
+    /// A run of the defaults or of the choice failed.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Input(String),
+}
+
+/// What is trained and validated on.
+#[derive(Clone, Debug)]
+struct Data {
+    times: Option<TraceTimes>,
+    /// The rungs of the race: replications of each.
+    rungs: Vec<Vec<Replication>>,
+    trained_on: String,
+    validation: Replications,
+    parts: Option<Replications>,
+    validated_on: String,
+}
+
+/// Searches.
+///
+/// # Errors
+/// If the file or a policy is wrong, or the platform's defaults themselves cannot be run.
+pub fn tune(
+    options: &Options,
+    bound: Option<BoundOf<'_>>,
+    watch: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Tuning, TuneError> {
+    let plain = scenario::load(&options.file, &options.overrides)?;
+    let data = data(&plain, options)?;
+    // Every endpoint gets the same number of active workers, so the smallest max limits it.
+    let active_most = plain.plan.endpoints.iter().map(|endpoint| endpoint.spec.max).min().unwrap_or(0);
+    let bases: Vec<Base> = options
+        .policies
+        .iter()
+        .map(|candidate| Base::new(candidate, &options.params, active_most))
+        .collect::<Result<_, _>>()?;
+    let mut search = Search::new(options, &data.rungs, data.times.as_ref(), &bases)?;
+    search.race(watch);
+    let found = search.finish();
+    let limits = options.goal.limits(&found.default);
+    let meets = |of: &Evaluated, margin: f64| limits.iter().all(|limit| limit.missed(&of.samples, margin) == 0.0);
+    let cost = |of: &Evaluated| mean(&of.samples, |sample| sample.cost(options.profile));
+    let cheapest = |margin: f64| {
+        let fit = found.all.iter().filter(|of| meets(of, margin));
+        fit.min_by(|a, b| cost(a).total_cmp(&cost(b)))
+    };
+    let chosen = cheapest(options.margin).or_else(|| cheapest(0.0));
+    let baseline = point(Candidate::platform_default(), &found.default, &limits)?;
+    let mut tuning = Tuning {
+        version: TUNING_VERSION,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        scenario: plain.settings.name.clone(),
+        hash: judge::hash(&plain),
+        profile: options.profile.as_str().to_owned(),
+        goal: options.goal.to_string(),
+        trained_on: data.trained_on.clone(),
+        validated_on: data.validated_on.clone(),
+        budget: options.budget as u64,
+        runs: found.runs as u64,
+        tried: found.tried as u64,
+        refused: found.refused.clone(),
+        baseline,
+        chosen: chosen.map(|of| tuned_point(of, &bases, meets(of, 0.0))),
+        front: front(&found.all, options.profile)
+            .into_iter()
+            .map(|of| tuned_point(of, &bases, meets(of, 0.0)))
+            .collect(),
+        ..Tuning::default()
+    };
+    if chosen.is_some_and(|of| !meets(of, options.margin)) {
+        tuning.notes.push(format!(
+            "nothing keeps a margin of {} % to the limits on the training data: the choice only just meets them",
+            100.0 * options.margin
+        ));
+    }
+    if let Some(chosen) = tuning.chosen.clone() {
+        validate(options, &plain, &data, &chosen, bound, &mut tuning)?;
+    } else {
+        tuning
+            .notes
+            .push("nothing that was tried meets the goal; the front shows what there is to choose from".to_owned());
+    }
+    Ok(tuning)
+}
+
+fn mean(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
+    samples.iter().map(value).sum::<f64>() / samples.len().max(1) as f64
+}
+
+fn point(candidate: Candidate, samples: &[Sample], limits: &[goal::Limit]) -> Result<TunedPoint, Problems> {
+    let settings = candidate.overlays.first().map_or(Ok(Json::Null), scenario::Overlay::settings)?;
+    let meets = limits.iter().all(|limit| limit.missed(samples, 0.0) == 0.0);
+    Ok(of_samples(candidate.name, settings, samples, meets))
+}
+
+fn tuned_point(of: &Evaluated, bases: &[Base], meets: bool) -> TunedPoint {
+    let base = &bases[of.trial.base];
+    of_samples(base.name.clone(), base.settings_at(&of.trial.places), &of.samples, meets)
+}
+
+fn of_samples(policy: String, settings: Json, samples: &[Sample], meets: bool) -> TunedPoint {
+    TunedPoint {
+        policy,
+        settings,
+        cost_documented_usd: mean(samples, |sample| sample.cost(Profile::Documented)),
+        cost_seed_usd: mean(samples, |sample| sample.cost(Profile::Seed)),
+        wait_mean_s: mean(samples, |sample| sample.wait_mean_s),
+        wait_p95_s: mean(samples, |sample| sample.wait_p95_s),
+        meets,
+    }
+}
+
+/// Those that none other is cheaper than and quicker at once, cheapest first.
+fn front(all: &[Evaluated], profile: Profile) -> Vec<&Evaluated> {
+    let key = |of: &Evaluated| {
+        (mean(&of.samples, |sample| sample.cost(profile)), mean(&of.samples, |sample| sample.wait_p95_s))
+    };
+    let mut sorted: Vec<&Evaluated> = all.iter().collect();
+    sorted.sort_by(|a, b| key(a).0.total_cmp(&key(b).0).then(key(a).1.total_cmp(&key(b).1)));
+    let mut quickest = f64::INFINITY;
+    sorted.retain(|of| {
+        let better = key(of).1 < quickest;
+        quickest = quickest.min(key(of).1);
+        better
+    });
+    sorted
+}
+
+/// What to train and to validate on.
+fn data(plain: &Scenario, options: &Options) -> Result<Data, TuneError> {
+    if origin(&plain.plan) != Origin::Trace {
+        if options.validate_from_s.is_some() {
+            let what = "--validate-from needs traffic from a trace; drawn traffic is validated on other seeds";
+            return Err(TuneError::Input(what.to_owned()));
+        }
+        return Ok(drawn_data());
+    }
+    let times = TraceTimes::read(&plain.plan)?;
+    let [from, until] = times.span();
+    let middle = options.validate_from_s.unwrap_or(from + options.split * (until - from));
+    if !(from < middle && middle < until) {
+        return Err(TuneError::Input(format!(
+            "validation from {middle} s on leaves nothing on one side: the trace lasts from {from} s to {until:.0} s"
+        )));
+    }
+    let window = |from: f64, until: f64, seed: u64| Replication { seed, window: Some([from, until]) };
+    // Growing from the split backwards: the later traffic is, the more it tells of what comes after it.
+    let rung = |share: f64, seeds: u64| {
+        let begin = middle - share * (middle - from);
+        (1..=seeds).map(|seed| window(begin, middle, seed)).collect::<Vec<_>>()
+    };
+    let rungs = vec![rung(0.125, 1), rung(0.25, 1), rung(0.5, 1), rung(1.0, 1), rung(1.0, 2)];
+    let validation = (0..VALIDATION_RUNS_TRACE as u64).map(|n| window(middle, until, VALIDATION_FIRST + n)).collect();
+    let length = (until - middle) / PARTS as f64;
+    let part = |n: usize| {
+        let begin = middle + n as f64 * length;
+        window(begin, begin + length, VALIDATION_FIRST + n as u64)
+    };
+    Ok(Data {
+        rungs,
+        trained_on: format!("the trace from {from:.0} s to {middle:.0} s"),
+        validation: Replications::Given {
+            all: validation,
+            says: format!("service times and failures only (the trace from {middle:.0} s to {until:.0} s, held back)"),
+        },
+        parts: Some(Replications::Given {
+            all: (0..PARTS).map(part).collect(),
+            says: format!("the tenth of the held-back trace ({length:.0} s each, begun without flex workers)"),
+        }),
+        validated_on: format!("the trace from {middle:.0} s to {until:.0} s, which the search has not seen"),
+        times: Some(times),
+    })
+}
+
+fn drawn_data() -> Data {
+    let seeds = |first: u64, count: usize| -> Vec<Replication> {
+        (0..count as u64).map(|number| Replication { seed: first + number, window: None }).collect()
+    };
+    let last = VALIDATION_FIRST + VALIDATION_RUNS as u64 - 1;
+    Data {
+        times: None,
+        rungs: [1, 2, 4, 8].map(|count| seeds(1, count)).to_vec(),
+        trained_on: "seeds 1 to 8".to_owned(),
+        validation: Replications::Given {
+            all: seeds(VALIDATION_FIRST, VALIDATION_RUNS),
+            says: "traffic, service times and failures (seeds that the search has not seen)".to_owned(),
+        },
+        parts: None,
+        validated_on: format!("seeds {VALIDATION_FIRST} to {last}, which the search has not seen"),
+    }
+}
+
+/// Holds the choice against the defaults and the file as written, on data that it was not chosen by.
+fn validate(
+    options: &Options,
+    plain: &Scenario,
+    data: &Data,
+    chosen: &TunedPoint,
+    bound: Option<BoundOf<'_>>,
+    tuning: &mut Tuning,
+) -> Result<(), TuneError> {
+    let tuned = Candidate::of_settings(TUNED, &format!("{} with the settings found", chosen.policy), &chosen.settings);
+    let candidates = [Candidate::platform_default(), Candidate::as_written(), tuned];
+    let entrant = |candidate: &Candidate| -> Result<Entrant, Problems> {
+        let scenario = candidate.load(&options.file, &options.overrides)?;
+        Ok(Entrant { name: candidate.name.clone(), summary: candidate.summary.clone(), scenario })
+    };
+    let entrants = candidates.iter().map(entrant).collect::<Result<Vec<_>, _>>()?;
+    let run = |replications: &Replications, bound: Option<BoundOf<'_>>| -> Result<ScenarioComparison, CompareError> {
+        let options = CompareOptions { replications: replications.clone(), profile: options.profile, baseline: 0 };
+        compare::compare(plain, &entrants, &options, bound, &|_| {})
+    };
+    // The limits of the validation data are those that the defaults yield there, where the goal is relative to them.
+    let samples = compare::samples_of(&entrants, &data.validation, data.times.as_ref())?;
+    let limits = options.goal.limits(&samples[0]);
+    let holds = limits.iter().all(|limit| limit.missed(&samples[2], 0.0) == 0.0);
+    let cost = |samples: &[Sample]| mean(samples, |sample| sample.cost(options.profile));
+    let change = |new: f64, old: f64| (old > 0.0).then_some(new / old - 1.0);
+    let trained = |point: &TunedPoint| match options.profile {
+        Profile::Seed => point.cost_seed_usd,
+        Profile::Documented => point.cost_documented_usd,
+    };
+    let p95 = |samples: &[Sample]| mean(samples, |sample| sample.wait_p95_s);
+    let mut verdict = Verdict {
+        trained_cost_change: change(trained(chosen), trained(&tuning.baseline)),
+        validated_cost_change: change(cost(&samples[2]), cost(&samples[0])),
+        validated_wait_p95_change_s: Some(p95(&samples[2]) - p95(&samples[0])),
+        holds: Some(holds),
+        parts: None,
+    };
+    tuning.validation = Some(run(&data.validation, bound)?);
+    if let Some(parts) = &data.parts {
+        let samples = compare::samples_of(&entrants, parts, data.times.as_ref())?;
+        let pairs = || samples[2].iter().zip(&samples[0]);
+        let cheaper = pairs().filter(|(tuned, default)| tuned.cost(options.profile) < default.cost(options.profile));
+        let no_slower = pairs().filter(|(tuned, default)| tuned.wait_p95_s <= default.wait_p95_s);
+        verdict.parts = Some([samples[0].len() as u64, cheaper.count() as u64, no_slower.count() as u64]);
+        tuning.by_part = Some(run(parts, None)?);
+    }
+    tuning.verdict = verdict;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
