@@ -204,7 +204,9 @@ fn trace_of(args: &AdviseArgs, log: &Log, name: &str) -> Result<String, Failure>
     let quoted = format!("\"{}\"", name.replace('"', "\"\""));
     if log.read_as != "a trace" {
         let mut text = "arrival_s,endpoint\n".to_owned();
-        log.times.iter().for_each(|time| drop(writeln!(text, "{time:.6},{quoted}")));
+        for time in &log.times {
+            let _ = writeln!(text, "{time:.6},{quoted}");
+        }
         return Ok(text);
     }
     let mut reader = TraceReader::open(&args.log).map_err(Failure::input)?;

@@ -8,9 +8,9 @@ use crate::ledger::{Profile, Rounding};
 use crate::policy::PolicyChoice;
 use crate::scheduler::PickUp;
 use crate::scheduler::StartStage;
-use crate::units::Span;
 use crate::sim::Clean;
 use crate::sim::plan::{PacingModel, StageModel};
+use crate::units::Span;
 use crate::workload::{ArrivalSpec, Distribution};
 
 const THEORY: &str = include_str!("../../../tests/testdata/theory.csv");
@@ -237,7 +237,8 @@ fn jobs_that_share_a_worker_a_warm_up_and_lost_jobs_leave_the_bound_below() {
         plan.duration = Some(Span::from_whole_secs(120));
         plan.max_jobs = None;
         plan.endpoints[0].spec.ttl = Span::from_whole_secs(9);
-        let bounds = for_plan(&plan, &Options { slo_wait_s: Some(2.0), effort: Effort::Quick, ..Options::default() }).unwrap();
+        let bounds =
+            for_plan(&plan, &Options { slo_wait_s: Some(2.0), effort: Effort::Quick, ..Options::default() }).unwrap();
         let (cost, served) = served(&plan);
         let regret = bounds.endpoints[0].regret(cost, &served);
         assert!(regret.lost > 0 && regret.regret_usd >= -1e-9, "{regret:?}");
