@@ -105,7 +105,8 @@ endpoints:
         );
         match self.preset {
             Some(preset) => {
-                text += &format!("    preset: {}      # start, service and GPU class of the rehearsal\n", preset.name())
+                text +=
+                    &format!("    preset: {}      # start, service and GPU class of the rehearsal\n", preset.name());
             }
             None => text += "    image_gb: 10                # size of your image\n",
         }
@@ -117,7 +118,7 @@ endpoints:
             Service::Preset => {}
             Service::Seconds(seconds) => text += &format!("    service: {{type: drawn, work_s: {seconds}}}\n"),
             Service::Logged => {
-                text += &format!("    service: {{type: traced, otherwise_s: {}}}\n", rounded(advice.service_s))
+                text += &format!("    service: {{type: traced, otherwise_s: {}}}\n", rounded(advice.service_s));
             }
         }
         text += &format!(

@@ -195,6 +195,15 @@ fn prices(plan: &Plan, spec: &EndpointSpec) -> (f64, f64) {
     if flex.is_finite() { (flex * gpus, active * gpus) } else { (0.0, 0.0) }
 }
 
+/// Its settings hold from the beginning to the end.
+fn is_steady(plan: &Plan, id: EndpointId) -> bool {
+    let changes = |kind: &ActionKind| match kind {
+        ActionKind::Update { endpoint, .. } | ActionKind::Delete { endpoint } => *endpoint == id,
+        _ => false,
+    };
+    plan.deployed && !plan.actions.iter().any(|action| changes(&action.kind))
+}
+
 fn caveats(plan: &Plan, own: &EndpointPlan, constant: bool, left_out: usize) -> Vec<String> {
     let mut caveats = Vec::new();
     let mut say = |text: &str| caveats.push(text.to_owned());
@@ -210,7 +219,7 @@ fn caveats(plan: &Plan, own: &EndpointPlan, constant: bool, left_out: usize) -> 
         say(&format!("{left_out} jobs need longer than their execution timeout and are left out"));
     }
     if plan.actions.iter().any(|action| matches!(action.kind, ActionKind::Update { .. })) {
-        say("settings change on the way: each job is taken to meet the quickest release");
+        say("settings change on the way: each job is taken to meet the quickest release, at the lower of both prices");
     }
     caveats
 }
@@ -220,6 +229,9 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     let (start_s, constant) = start_seconds(plan, id);
     let start_s = options.start_s.unwrap_or(start_s);
     let (flex, active) = prices(plan, &own.spec);
+    // An always-on worker is billed for the whole time only where it is there from the beginning and stays; else the lower price
+    // has to stand for both.
+    let flex = if options.any_active && !is_steady(plan, id) { flex.min(active) } else { flex };
     let limit = options.slo_wait_s.or_else(|| own.slo_wait.map(|wait| wait.as_secs()));
     let places = options.concurrency.unwrap_or(own.spec.concurrency).max(1);
     let counted = |at: Time| at.since(Time::ZERO) >= plan.warm_up;
