@@ -52,6 +52,8 @@ struct Row {
     bound: f64,
 }
 
+/// Rows up to which every start on the grid is looked at from the beginning.
+const ROWS_MAX: usize = 6_000;
 /// Parts of a job's possible wait in each of which the cheapest start is looked for.
 const PARTS: usize = 6;
 /// Relative gap at which another round is not worth its time.
@@ -60,7 +62,10 @@ const CLOSE: f64 = 2e-3;
 impl Stretch {
     /// Sums of lam at the points of the grid, as good as the rounds allow; none if the solver gave up.
     pub fn solve(&self) -> Option<Vec<f64>> {
-        let mut starts: Vec<Vec<f64>> = self.groups.iter().map(|group| self.first_starts(group)).collect();
+        let mut starts: Vec<Vec<f64>> = self.groups.iter().map(|group| self.every_start(group)).collect();
+        if starts.iter().map(Vec::len).sum::<usize>() > ROWS_MAX {
+            starts = self.groups.iter().map(|group| self.first_starts(group)).collect();
+        }
         let mut best: Option<(f64, Vec<f64>)> = None;
         for _ in 0..self.rounds.max(1) {
             let Some((sums, hoped)) = self.solve_once(&starts) else { break };
@@ -109,6 +114,19 @@ impl Stretch {
     fn patience(&self, wish: Wish) -> f64 {
         let own_start = (self.start_s + wish.service) / self.waiting.price.max(1e-12);
         self.waiting.limit.min(own_start).min(self.grid[self.grid.len() - 1] - wish.at).max(0.0)
+    }
+
+    /// Every point of the grid at which a job may start.
+    fn every_start(&self, group: &Group) -> Vec<f64> {
+        let (at, limit) = (group.wish.at, self.patience(group.wish));
+        let first = self.grid.partition_point(|point| *point <= at);
+        let last = self.grid.partition_point(|point| *point < at + limit);
+        let mut starts = vec![at];
+        starts.extend(self.grid.get(first..last).unwrap_or_default());
+        if limit > 0.0 {
+            starts.push(at + limit);
+        }
+        starts
     }
 
     /// Where a job is likely to start: at once, at the last moment, and between.
