@@ -260,6 +260,8 @@ fn range_of_param(kind: &ParamKind) -> (Range, Json) {
         ParamKind::Whole { min, max, default } => {
             (number(f64::from(min), f64::from(max), f64::from(default), true), json!(default))
         }
+        // A timetable is written, not searched.
+        ParamKind::Hours { default } => (Range::Choice(vec![json!(default)]), json!(default)),
     }
 }
 
