@@ -1,6 +1,7 @@
 //! The integration tests, in one binary: linking is most of the time that a test binary costs.
 
 mod books;
+mod catalogue;
 mod checker;
 mod cli;
 mod e2e;
