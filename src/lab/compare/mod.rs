@@ -4,6 +4,7 @@
 //! doubling schedule until the intervals are narrow enough or a cap is reached; runs go to rayon's current pool, and the answer
 //! is the same for any number of its threads. What is made of the runs: [`judge`].
 
+pub mod floor;
 pub mod judge;
 pub mod sample;
 
