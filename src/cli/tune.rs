@@ -10,6 +10,7 @@ use super::progress::Steps;
 use super::{Failure, output};
 use crate::lab::axes::{Axis, Values};
 use crate::lab::candidate::Candidate;
+use crate::lab::compare::floor;
 use crate::lab::tune::goal::{Goal, Limit};
 use crate::lab::tune::{self, Options, SPLIT, TUNED, TuneError};
 use crate::report;
@@ -117,7 +118,8 @@ pub(super) fn run(args: &TuneArgs) -> Result<(), Failure> {
         seed: args.search_seed,
     };
     let steps = Steps::new("runs");
-    let tuning = on_threads(args.threads, || tune::tune(&options, None, &|done, of| steps.show(done, of)))??;
+    let tuning =
+        on_threads(args.threads, || tune::tune(&options, Some(&floor::bound_of), &|done, of| steps.show(done, of)))??;
     drop(steps);
     write(args, &tuning)?;
     if args.json {
