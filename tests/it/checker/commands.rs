@@ -9,7 +9,7 @@ use thermocline::scheduler::{
 use thermocline::units::{EndpointId, HostId, ImageId, JobId, Span, Time, WorkerId};
 
 use super::events::own;
-use super::model::{JobNow, JobPlace};
+use super::model::{EndpointNow, JobNow, JobPlace};
 use super::{Checker, about};
 
 /// Hand-outs that may be lost before the job counts as undeliverable.
@@ -389,7 +389,7 @@ impl Checker {
             return self.broken(16, about!(id), format!("{id} does not exist"));
         };
         let (most, floor) = (endpoint.max + endpoint.spec.extra, endpoint.active);
-        let fixed = endpoint.spec.policies.scaling.name == "fixed";
+        let of_its_own = EndpointNow::wants_of_its_own(&endpoint.spec);
         if to == from && reason != ScaleReason::PolicyFault {
             self.broken(16, about!(id), format!("{id} wants {to} instead of {from}"));
         }
@@ -401,10 +401,8 @@ impl Checker {
         }
         let normal =
             self.model.jobs.values().any(|job| job.endpoint == id && (!job.low || job.place != JobPlace::Queued));
-        // `Policy`: a rule of the catalogue that remembers load, or holds workers ahead of it.
-        let own_accord =
-            matches!(reason, ScaleReason::ActiveFloor | ScaleReason::Update | ScaleReason::Fixed | ScaleReason::Policy);
-        if to > from && to > floor && !normal && !own_accord && !fixed {
+        let own_accord = matches!(reason, ScaleReason::ActiveFloor | ScaleReason::Update | ScaleReason::Fixed);
+        if to > from && to > floor && !normal && !own_accord && !of_its_own {
             self.broken(17, about!(id), format!("{id} wants {to} instead of {from} without a job of normal priority"));
         }
     }

@@ -63,6 +63,14 @@ impl EndpointNow {
         }
     }
 
+    /// The scaling policy wants workers for other reasons than the jobs of the moment: a fixed number, load that it remembers, what
+    /// it expects. Only those that look at waiting jobs alone are held to rule 17.
+    pub fn wants_of_its_own(spec: &EndpointSpec) -> bool {
+        const FOR_JOBS_ONLY: [&str; 6] =
+            ["queue_delay", "request_count", "per_job", "inflight", "backlog_drain", "slo_cost"];
+        !FOR_JOBS_ONLY.contains(&spec.policies.scaling.name.as_str())
+    }
+
     /// The newest release is given up: the next one has the settings of the one before it.
     pub fn go_back(&mut self) {
         let good = (1..self.version).rev().find(|older| !self.rolled_back.contains(older)).unwrap_or(1);

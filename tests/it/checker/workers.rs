@@ -140,7 +140,7 @@ impl Checker {
         // A start that was wanted before, and waited for its image or for room, is not called off.
         let decided_now = matches!(worker.came_from, Some(Phase::Asleep | Phase::Frozen | Phase::Unhealthy));
         let own_accord = !decided_now
-            || endpoint.spec.policies.scaling.name == "fixed"
+            || EndpointNow::wants_of_its_own(&endpoint.spec)
             || up < endpoint.active as usize
             || matches!(worker.kind, WorkerKind::Active)
             || worker.reason == Some(WorkerReason::Refresh);
