@@ -306,10 +306,8 @@ fn every_entry_says_what_it_is() {
             assert!(entries[..at].iter().all(|other| other.name != entry.name), "{} is there twice", entry.name);
             assert!(Params::check(&PolicyChoice::named(entry.name), entry.params).is_ok(), "{}", entry.name);
             for spec in entry.params {
-                let choice = PolicyChoice {
-                    name: entry.name.to_owned(),
-                    params: [(spec.name.to_owned(), spec.kind.default_value())].into(),
-                };
+                let mut choice = PolicyChoice::named(entry.name);
+                choice.params.insert(spec.name.to_owned(), spec.kind.default_value());
                 assert!(Params::check(&choice, entry.params).is_ok(), "{}: the default of {}", entry.name, spec.name);
             }
         }
