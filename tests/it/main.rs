@@ -14,6 +14,7 @@ mod real_gateway;
 mod real_launch;
 mod real_store;
 mod real_webhook;
+mod reports;
 mod scenario;
 mod support;
 mod theory;
