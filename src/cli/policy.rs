@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Failure, output};
 use crate::policy::registry::{self, Entry};
-use crate::policy::{ParamSpec, ParamValue};
+use crate::policy::{ParamSpec, ParamValue, wrap};
 
 /// What can be typed after `policy`.
 #[derive(Debug, Args)]
@@ -49,6 +49,9 @@ struct Row {
     source: &'static str,
     weakness: &'static str,
     params: Vec<Param>,
+    /// Keys that every policy of its kind has besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    common: Vec<Param>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,7 +99,13 @@ fn collect<T: ?Sized>(rows: &mut Vec<Row>, kind: &'static str, entries: &'static
         source: entry.source,
         weakness: entry.weakness,
         params: entry.params.iter().map(param).collect(),
+        common: common(kind).iter().map(param).collect(),
     }));
+}
+
+/// What every policy of this kind can be given besides its own parameters.
+fn common(kind: &str) -> &'static [ParamSpec] {
+    if kind == KINDS[0] { wrap::PARAMS } else { &[] }
 }
 
 fn param(spec: &ParamSpec) -> Param {
@@ -136,7 +145,19 @@ fn details(row: &Row) -> String {
     if row.params.is_empty() {
         text.push_str("\n  takes no parameters\n");
     }
-    for param in &row.params {
+    text.push_str(&param_lines(&row.params));
+    if !row.common.is_empty() {
+        text.push_str(
+            "\n  common keys of every scaling policy, applied to its answer in this order (off unless given):\n",
+        );
+        text.push_str(&param_lines(&row.common));
+    }
+    text
+}
+
+fn param_lines(params: &[Param]) -> String {
+    let mut text = String::new();
+    for param in params {
         let default = in_words(&param.default);
         text.push_str(&format!("\n  {} = {default}\n      {}\n      {}\n", param.name, param.meaning, param.allowed));
     }

@@ -1,10 +1,11 @@
-//! How long an idle worker stays up: a fixed time, for ever, not at all, or a random time.
+//! How long an idle worker stays up: a fixed time, for ever, not at all, or a random time; and the list of all such rules.
 //!
 //! Sources: RunPod 5 s (contract §1.1); policies §4. A fixed time does badly where gaps are just longer than it.
 
+use super::hash::uniform;
 use super::params::{ParamKind, ParamSpec};
 use super::registry::Entry;
-use super::{KeepAlivePolicy, WorkerView};
+use super::{IdleStart, KeepAlivePolicy};
 use crate::units::Span;
 
 pub(super) const ENTRIES: &[Entry<dyn KeepAlivePolicy>] = &[
@@ -50,6 +51,12 @@ pub(super) const ENTRIES: &[Entry<dyn KeepAlivePolicy>] = &[
         ],
         build: |params| Box::new(Exponential { mean_s: params.number("mean_s"), seed: params.whole("seed") }),
     },
+    super::ski::BREAK_EVEN,
+    super::ski::SKI_RANDOM,
+    super::ski::SKI_STATISTICAL,
+    super::ski::RANK_TIMEOUT,
+    super::histogram::HYBRID_HISTOGRAM,
+    super::greedy_dual::GREEDY_DUAL,
 ];
 
 /// A fixed idle timeout.
@@ -59,7 +66,7 @@ pub struct Fixed {
 }
 
 impl KeepAlivePolicy for Fixed {
-    fn idle_timeout(&mut self, _: &WorkerView, _: u64) -> Option<Span> {
+    fn idle_timeout(&mut self, _: &IdleStart<'_>) -> Option<Span> {
         Some(self.idle_timeout)
     }
 }
@@ -69,7 +76,7 @@ impl KeepAlivePolicy for Fixed {
 pub struct Infinite;
 
 impl KeepAlivePolicy for Infinite {
-    fn idle_timeout(&mut self, _: &WorkerView, _: u64) -> Option<Span> {
+    fn idle_timeout(&mut self, _: &IdleStart<'_>) -> Option<Span> {
         None
     }
 }
@@ -83,49 +90,22 @@ pub struct Exponential {
 }
 
 impl KeepAlivePolicy for Exponential {
-    fn idle_timeout(&mut self, worker: &WorkerView, ordinal: u64) -> Option<Span> {
-        let word = mix(mix(mix(u64::from(self.seed)) ^ worker.id.sequence()) ^ ordinal);
-        // In the open interval (0, 1): the logarithm is finite.
-        let uniform = ((word >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
+    fn idle_timeout(&mut self, idle: &IdleStart<'_>) -> Option<Span> {
+        let uniform = uniform(self.seed, idle.worker.id.sequence(), idle.ordinal);
         Some(Span::from_secs(-self.mean_s * libm::log(uniform)))
     }
 }
 
-/// One step of SplitMix64 (Steele, Lea, Flood 2014): a bijection in which every bit depends on every other.
-fn mix(word: u64) -> u64 {
-    let word = word.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    word ^ (word >> 31)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{idle, worker};
     use super::*;
-    use crate::policy::{Phase, WorkerKind};
-    use crate::units::{Time, UsdPerSecond, WorkerId};
-
-    fn worker(sequence: u64) -> WorkerView {
-        WorkerView {
-            id: WorkerId::new(sequence, 0),
-            kind: WorkerKind::Flex,
-            phase: Phase::Ready,
-            since: Time::ZERO,
-            in_hand: 0,
-            started: Time::ZERO,
-            last_used: Time::ZERO,
-            version: 1,
-            outdated: false,
-            host: None,
-            price: UsdPerSecond::default(),
-        }
-    }
 
     #[test]
     fn exponential_timeouts_have_their_mean_and_repeat_by_key() {
         let mut policy = Exponential { mean_s: 10.0, seed: 7 };
         let draws: Vec<f64> = (0..20_000)
-            .map(|n| policy.idle_timeout(&worker(n % 10), n / 10).expect("never for ever").as_secs())
+            .map(|n| policy.idle_timeout(&idle(&worker(n % 10), n / 10)).expect("never for ever").as_secs())
             .collect();
         let n = draws.len() as f64;
         let mean = draws.iter().sum::<f64>() / n;
@@ -133,6 +113,6 @@ mod tests {
         // Standard errors of the first two moments: 10 / sqrt(n) = 0.071 and 100 * sqrt(20) / sqrt(n) = 3.2.
         assert!((mean - 10.0).abs() < 4.5 * 0.071, "{mean}");
         assert!((second - 200.0).abs() < 4.5 * 3.2, "{second}");
-        assert_eq!(policy.idle_timeout(&worker(3), 4).map(Span::as_secs), Some(draws[43]));
+        assert_eq!(policy.idle_timeout(&idle(&worker(3), 4)).map(Span::as_secs), Some(draws[43]));
     }
 }

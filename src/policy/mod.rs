@@ -9,14 +9,34 @@
 pub mod dispatch;
 pub mod eviction;
 pub mod fixed;
+pub mod forecast_floor;
+pub mod greedy_dual;
+mod hash;
+pub mod histogram;
+pub mod hpa;
 pub mod keep_alive;
+pub mod knative;
+mod levels;
+pub mod newsvendor;
 pub mod params;
 pub mod per_job;
 pub mod placement;
+#[cfg(test)]
+mod properties;
+pub mod proportional;
 pub mod queue_delay;
+pub mod ray;
 pub mod registry;
 pub mod request_count;
+pub mod schedule;
+mod signal;
+pub mod ski;
+pub mod slo_cost;
+pub mod staffing;
+#[cfg(test)]
+mod testing;
 pub mod vocabulary;
+pub mod wrap;
 
 pub use params::{ParamError, ParamSpec, ParamValue, Params, PolicyChoice};
 pub use vocabulary::{Phase, ScaleReason, WorkerKind};
@@ -122,6 +142,8 @@ pub struct Observation<'a> {
     pub asleep: u32,
     /// Length of the last start that became ready.
     pub last_start: Option<Span>,
+    /// Mean length of the starts that became ready, the latest counting most (each new one weighs an eighth).
+    pub mean_start: Option<Span>,
     /// Lower bound.
     pub active: u32,
     /// Upper bound, extra not counted.
@@ -179,6 +201,16 @@ pub trait ScalingPolicy: Send {
     fn uses_idle_timeout(&self) -> bool {
         true
     }
+    /// Workers up or coming that no idle timeout may go below, as of the last advice. For rules that hold workers ahead of
+    /// demand; the endpoint's active workers are held in any case.
+    fn floor(&self) -> u32 {
+        0
+    }
+    /// Asked for the first time this long after the endpoint came to be or got new settings, whether jobs come or not;
+    /// `None` = when the first job does. For rules that want workers without jobs.
+    fn first_ask(&self) -> Option<Span> {
+        None
+    }
     /// What it has learned, for a restart; null for a rule that looks at the present alone.
     fn save(&self) -> Value {
         Value::Null
@@ -192,10 +224,57 @@ pub trait ScalingPolicy: Send {
     }
 }
 
+/// A worker that has become idle (or whose idle timer starts anew), and what a keep-alive policy may know.
+#[derive(Clone, Copy, Debug)]
+pub struct IdleStart<'a> {
+    /// The time.
+    pub now: Time,
+    /// The worker.
+    pub worker: &'a WorkerView,
+    /// Counts the endpoint's idle periods.
+    pub ordinal: u64,
+    /// Its rank, from 1: workers with a job, starting or throttled, and this one. With last-in-first-out dispatch it is used
+    /// again when so many workers are needed at once, whatever happens at the ranks above.
+    pub rank: u32,
+    /// Mean length of the endpoint's starts, the latest counting most; none before the first.
+    pub mean_start: Option<Span>,
+    /// Flex price per worker.
+    pub flex_price: UsdPerSecond,
+    /// Active price per worker.
+    pub active_price: UsdPerSecond,
+}
+
+/// How an idle period ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleEnd {
+    /// The worker got a job.
+    Job,
+    /// Its idle timeout ended.
+    TimedOut,
+    /// It stopped for another reason: settings, a release, a failure, room for another worker.
+    Stopped,
+}
+
 /// How long an idle worker stays up.
 pub trait KeepAlivePolicy: Send {
-    /// Asked when `worker` becomes idle; `None` = for ever. `ordinal` counts the endpoint's idle periods.
-    fn idle_timeout(&mut self, worker: &WorkerView, ordinal: u64) -> Option<Span>;
+    /// Asked when a worker becomes idle; `None` = for ever.
+    fn idle_timeout(&mut self, idle: &IdleStart<'_>) -> Option<Span>;
+    /// True for policies that want to be told what follows ([`Self::idle_ended`], [`Self::needed`]).
+    fn learns(&self) -> bool {
+        false
+    }
+    /// `worker` was idle for `lasted`.
+    fn idle_ended(&mut self, _now: Time, _worker: &WorkerView, _lasted: Span, _end: IdleEnd) {}
+    /// So many workers of the endpoint are needed now: they have a job, start or are throttled. Told whenever a worker becomes
+    /// idle, leaves idleness or is asked to start; the same number may be told twice.
+    fn needed(&mut self, _now: Time, _workers: u32) {}
+    /// What the idle `worker` is worth in relation to others, for policies under which an idle worker leaves when its GPUs are
+    /// wanted: the least worthy leaves first. `None` = it does not make room.
+    fn worth(&self, _worker: &WorkerView) -> Option<f64> {
+        None
+    }
+    /// An idle worker of this worth, of this or another endpoint, made room.
+    fn made_room(&mut self, _worth: f64) {}
     /// As [`ScalingPolicy::save`].
     fn save(&self) -> Value {
         Value::Null
@@ -247,6 +326,8 @@ pub struct HostView {
     pub pulls: u32,
     /// Nominal pull bandwidth in bytes per second.
     pub pull_bytes_per_s: u64,
+    /// Bytes of the whole image, as a pull would transfer them.
+    pub image_bytes: u64,
 }
 
 /// Which host gets a worker.

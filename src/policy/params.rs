@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::schedule;
+
 /// A parameter as typed by a user.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum ParamValue {
     /// A switch.
@@ -14,6 +17,50 @@ pub enum ParamValue {
     Number(f64),
     /// One of a few words.
     Text(String),
+}
+
+/// By hand, because a derived `untagged` cannot read a number with decimals where `serde_json` keeps its digits (its feature
+/// `arbitrary_precision`, which a dependency asks for): such a number arrives as a map of one entry, its text.
+impl<'de> Deserialize<'de> for ParamValue {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ParamValue, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = ParamValue;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("true, false, a number or a text")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<ParamValue, E> {
+        Ok(ParamValue::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<ParamValue, E> {
+        Ok(ParamValue::Number(value as f64))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<ParamValue, E> {
+        Ok(ParamValue::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<ParamValue, E> {
+        Ok(ParamValue::Number(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<ParamValue, E> {
+        Ok(ParamValue::Text(value.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ParamValue, A::Error> {
+        let entry: Option<(String, String)> = map.next_entry()?;
+        let number = entry.and_then(|(_, digits)| digits.parse().ok());
+        number.map(ParamValue::Number).ok_or_else(|| A::Error::invalid_type(Unexpected::Map, &self))
+    }
 }
 
 /// A policy by name, with the parameters that differ from its defaults.
@@ -68,6 +115,8 @@ pub enum ParamKind {
     Word { choices: &'static [&'static str], default: &'static str },
     /// A switch.
     Switch { default: bool },
+    /// Minimums by hour and day, as [`schedule`](super::schedule) reads them.
+    Hours { default: &'static str },
 }
 
 /// What is wrong with a policy's name or parameters.
@@ -144,7 +193,7 @@ impl Params {
                         found: match given {
                             ParamValue::Bool(value) => value.to_string(),
                             ParamValue::Number(value) => value.to_string(),
-                            ParamValue::Text(value) => format!("`{value}`"),
+                            ParamValue::Text(value) => spec.kind.complaint(value).unwrap_or(format!("`{value}`")),
                         },
                         allowed: spec.kind.allowed(),
                     });
@@ -198,6 +247,7 @@ impl ParamKind {
             ParamKind::Whole { default, .. } => ParamValue::Number(f64::from(default)),
             ParamKind::Word { default, .. } => ParamValue::Text(default.to_owned()),
             ParamKind::Switch { default } => ParamValue::Bool(default),
+            ParamKind::Hours { default } => ParamValue::Text(default.to_owned()),
         }
     }
 
@@ -208,6 +258,15 @@ impl ParamKind {
             ParamKind::Whole { min, max, .. } => format!("a whole number from {min} to {max}"),
             ParamKind::Word { choices, .. } => format!("one of {}", choices.join(", ")),
             ParamKind::Switch { .. } => "true or false".to_owned(),
+            ParamKind::Hours { .. } => "lines such as `mon-fri 8-18 = 3; sat,sun 10:30-16 = 1`".to_owned(),
+        }
+    }
+
+    /// What exactly is wrong with a text that has a grammar.
+    fn complaint(&self, text: &str) -> Option<String> {
+        match self {
+            ParamKind::Hours { .. } => schedule::check(text).err(),
+            _ => None,
         }
     }
 
@@ -219,7 +278,25 @@ impl ParamKind {
             }
             (ParamKind::Word { choices, .. }, ParamValue::Text(word)) => choices.contains(&word.as_str()),
             (ParamKind::Switch { .. }, ParamValue::Bool(_)) => true,
+            (ParamKind::Hours { .. }, ParamValue::Text(text)) => schedule::check(text).is_ok(),
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_every_kind_are_read_as_they_were_written() {
+        let choice =
+            PolicyChoice::named("queue_delay").with("delay_s", 2.5).with("tick_s", 1.0).with_text("step", "one");
+        let text = serde_json::to_string(&choice).expect("it is plain data");
+        assert_eq!(serde_json::from_str::<PolicyChoice>(&text).expect("its own text"), choice);
+        let tree: serde_json::Value = serde_json::from_str(&text).expect("its own text");
+        assert_eq!(serde_json::from_value::<PolicyChoice>(tree).expect("its own tree"), choice);
+        assert!(serde_json::from_str::<ParamValue>(r#"{"a": "b"}"#).is_err());
+        assert!(serde_json::from_str::<ParamValue>("[1]").is_err());
     }
 }

@@ -3,7 +3,8 @@
 
 use super::{
     DispatchPolicy, EvictionPolicy, KeepAlivePolicy, ParamError, ParamSpec, Params, PlacementPolicy, PolicyChoice,
-    ScalingPolicy, dispatch, eviction, fixed, keep_alive, per_job, placement, queue_delay, request_count,
+    ScalingPolicy, dispatch, eviction, fixed, forecast_floor, hpa, keep_alive, knative, newsvendor, per_job, placement,
+    proportional, queue_delay, ray, request_count, schedule, slo_cost, staffing, wrap,
 };
 
 /// What there is to know about a policy before it is built.
@@ -25,8 +26,25 @@ pub struct Entry<T: ?Sized> {
 }
 
 /// Scaling policies.
-pub static SCALING: &[Entry<dyn ScalingPolicy>] =
-    &[queue_delay::ENTRY, request_count::ENTRY, per_job::ENTRY, fixed::ENTRY];
+pub static SCALING: &[Entry<dyn ScalingPolicy>] = &[
+    queue_delay::ENTRY,
+    request_count::ENTRY,
+    per_job::ENTRY,
+    fixed::ENTRY,
+    knative::ENTRY,
+    hpa::HPA,
+    hpa::KEDA,
+    ray::ENTRY,
+    proportional::TARGET_UTILIZATION,
+    proportional::INFLIGHT,
+    proportional::BACKLOG_DRAIN,
+    staffing::ERLANG_SLO,
+    staffing::SQRT_STAFFING,
+    slo_cost::ENTRY,
+    schedule::ENTRY,
+    newsvendor::ENTRY,
+    forecast_floor::ENTRY,
+];
 /// Keep-alive policies.
 pub static KEEP_ALIVE: &[Entry<dyn KeepAlivePolicy>] = keep_alive::ENTRIES;
 /// Dispatch policies.
@@ -49,9 +67,10 @@ fn find<T: ?Sized>(
     Ok((entry.build)(&Params::check(choice, entry.params)?))
 }
 
-/// Builds a scaling policy.
+/// Builds a scaling policy, with the common keys ([`wrap::PARAMS`]) round it.
 pub fn scaling(choice: &PolicyChoice) -> Result<Box<dyn ScalingPolicy>, ParamError> {
-    find(SCALING, "scaling", choice)
+    let (own, common) = wrap::split(choice);
+    wrap::around(find(SCALING, "scaling", &own)?, &common)
 }
 
 /// Builds a keep-alive policy.

@@ -17,7 +17,10 @@ impl Scheduler {
             usable.max = 0;
             usable.policies = EndpointSpec::with_defaults("", spec.image, super::GpuClassId(0)).policies;
         }
-        let entry = Endpoint::new(usable, &self.config, self.now).expect("the default policies can be built");
+        let mut entry = Endpoint::new(usable, &self.config, self.now).expect("the default policies can be built");
+        if let Some(after) = entry.policies.scaling.first_ask() {
+            entry.next_ask = self.now + after;
+        }
         self.endpoints.push(entry);
         self.unsettle(id);
     }
@@ -28,6 +31,9 @@ impl Scheduler {
         let old = std::mem::replace(&mut entry.spec, spec.clone());
         let old_version = entry.version;
         rebuild_policies(entry, &old);
+        if let Some(after) = entry.policies.scaling.first_ask() {
+            entry.next_ask = entry.next_ask.min(self.now + after);
+        }
         (entry.flex_price, entry.active_price) = prices(&entry.spec, config);
         entry.gave_up = 0;
         entry.consecutive_failures = 0;
@@ -206,5 +212,6 @@ fn rebuild_policies(entry: &mut Endpoint, old: &EndpointSpec) {
     rebuild!(placement);
     entry.asked_at = entry.policies.scaling.asked_at();
     entry.uses_idle_timeout = entry.policies.scaling.uses_idle_timeout();
+    entry.keep_alive_learns = entry.policies.keep_alive.learns();
     entry.next_tick = Time::MAX;
 }

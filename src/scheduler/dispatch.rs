@@ -3,7 +3,7 @@
 use super::job::Place;
 use super::worker::{Class, Held};
 use super::{Command, Phase, PickUp, Scheduler, TtlRunning};
-use crate::policy::{AskedAt, Trigger};
+use crate::policy::{AskedAt, IdleEnd, IdleStart, Trigger};
 use crate::units::{EndpointId, JobId, Time, WorkerId};
 
 impl Scheduler {
@@ -65,9 +65,16 @@ impl Scheduler {
             deadline = deadline.min(job.expires);
         }
         let before = worker.class();
+        if entry.keep_alive_learns && before == Class::Idle {
+            let view = worker.view(entry.flex_price);
+            entry.policies.keep_alive.idle_ended(now, &view, now.since(worker.last_used), IdleEnd::Job);
+        }
         worker.held.push(Held { job: id, attempt: job.attempt, started: now, deadline, stopping: false });
         entry.tally.shift(before, worker.class());
         entry.in_progress += 1;
+        if entry.keep_alive_learns {
+            entry.policies.keep_alive.needed(now, entry.needed());
+        }
         worker.idle_deadline = Time::MAX;
         worker.last_used = now;
         worker.open_takes = worker.open_takes.saturating_sub(1);
@@ -162,12 +169,24 @@ impl Scheduler {
         }
     }
 
+    /// Tells a keep-alive policy that learns how many workers are needed now.
+    pub(super) fn tell_needed(&mut self, endpoint: EndpointId) {
+        let entry = &mut self.endpoints[endpoint.index()];
+        if entry.keep_alive_learns {
+            let needed = entry.needed();
+            entry.policies.keep_alive.needed(self.now, needed);
+        }
+    }
+
     /// Starts the idle timer of a worker without a job.
     pub(super) fn start_idle_timer(&mut self, id: WorkerId) {
         let now = self.now;
         let worker = self.workers.get_mut(id.0).expect("called for a live worker");
         let entry = &mut self.endpoints[worker.endpoint.index()];
         worker.idle_deadline = Time::MAX;
+        if entry.keep_alive_learns {
+            entry.policies.keep_alive.needed(now, entry.needed());
+        }
         if worker.phase != Phase::Ready
             || !worker.held.is_empty()
             || worker.kind == super::WorkerKind::Active
@@ -177,7 +196,17 @@ impl Scheduler {
         }
         let ordinal = entry.idle_ordinal;
         entry.idle_ordinal += 1;
-        if let Some(timeout) = entry.policies.keep_alive.idle_timeout(&worker.view(entry.flex_price), ordinal) {
+        let rank = entry.needed() + 1;
+        let idle = IdleStart {
+            now,
+            worker: &worker.view(entry.flex_price),
+            ordinal,
+            rank,
+            mean_start: entry.mean_start,
+            flex_price: entry.flex_price,
+            active_price: entry.active_price,
+        };
+        if let Some(timeout) = entry.policies.keep_alive.idle_timeout(&idle) {
             worker.idle_deadline = now + timeout;
             self.worker_deadlines.arm(id.slot(), worker.idle_deadline);
         }

@@ -93,6 +93,8 @@ pub(super) struct Endpoint {
     pub(super) asked_at: AskedAt,
     /// Whether idle workers leave by their idle timeout.
     pub(super) uses_idle_timeout: bool,
+    /// Whether the keep-alive policy wants to know how idle periods end.
+    pub(super) keep_alive_learns: bool,
     /// The policy's last answer leaves workers beyond it to their timeouts; if not, it brings them down itself.
     pub(super) keeps_surplus: bool,
     pub(super) deleted: bool,
@@ -126,6 +128,8 @@ pub(super) struct Endpoint {
     pub(super) ended: u64,
     pub(super) service_total: Span,
     pub(super) last_start: Option<Span>,
+    /// Mean of the starts that became ready; each new one weighs an eighth.
+    pub(super) mean_start: Option<Span>,
     /// Idle periods so far.
     pub(super) idle_ordinal: u64,
     pub(super) next_tick: Time,
@@ -148,6 +152,7 @@ impl Endpoint {
         Ok(Endpoint {
             asked_at: policies.scaling.asked_at(),
             uses_idle_timeout: policies.scaling.uses_idle_timeout(),
+            keep_alive_learns: policies.keep_alive.learns(),
             keeps_surplus: true,
             policies,
             deleted: false,
@@ -173,6 +178,7 @@ impl Endpoint {
             ended: 0,
             service_total: Span::ZERO,
             last_start: None,
+            mean_start: None,
             idle_ordinal: 0,
             next_tick: Time::MAX,
             next_ask: Time::MAX,
@@ -196,6 +202,18 @@ impl Endpoint {
     #[inline]
     pub(super) fn waiting_normal(&self) -> u32 {
         self.queue.len() + self.bound
+    }
+
+    /// Workers that are needed now: with a job, on their way up, or throttled.
+    #[inline]
+    pub(super) fn needed(&self) -> u32 {
+        self.tally.wanted() - self.tally.get(Class::Idle)
+    }
+
+    /// Takes up the length of a start that became ready.
+    pub(super) fn note_start(&mut self, length: Span) {
+        self.last_start = Some(length);
+        self.mean_start = Some(self.mean_start.map_or(length, |mean| Span((mean.0 * 7 + length.0) / 8)));
     }
 
     /// Workers that count against max: all but the extra ones.

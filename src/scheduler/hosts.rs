@@ -57,6 +57,11 @@ impl Catalogue {
         catalogue
     }
 
+    /// Bytes that a pull of the whole image would transfer.
+    pub(super) fn pull_bytes(&self, image: ImageId) -> u64 {
+        self.of(image).iter().map(|layer| self.layers[*layer as usize].0).sum()
+    }
+
     /// The next image. A layer that is known by its digest is that one, whatever sizes are given for it now.
     pub(super) fn add(&mut self, image: &Image) {
         let layers = &mut self.layers;

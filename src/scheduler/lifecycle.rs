@@ -1,9 +1,9 @@
 //! One worker up and down: wake, start, ready, drain, stop, gone.
 
-use super::worker::AfterStop;
+use super::worker::{AfterStop, Class};
 use super::{Command, ExitCause, Phase, RequeueCause, Scheduler, Slots, StopMode, WorkerKind, WorkerReason};
-use crate::policy::{AskedAt, Trigger};
-use crate::units::{Span, Time, WorkerId};
+use crate::policy::{AskedAt, IdleEnd, Trigger};
+use crate::units::{HostId, Span, Time, WorkerId};
 
 /// An unanswered stop is repeated, as a kill, after this long: the SDK's grace of 30 s and as much again.
 const STOP_ANSWER_TIMEOUT: Span = Span::from_whole_secs(60);
@@ -21,6 +21,11 @@ impl Scheduler {
             && now.since(worker.ready_since) >= entry.spec.backoff.reset_after
         {
             worker.failures = 0;
+        }
+        if entry.keep_alive_learns && before == Class::Idle && phase != Phase::Ready {
+            let end = if reason == WorkerReason::IdleTimeout { IdleEnd::TimedOut } else { IdleEnd::Stopped };
+            let view = worker.view(entry.flex_price);
+            entry.policies.keep_alive.idle_ended(now, &view, now.since(worker.last_used), end);
         }
         worker.phase = phase;
         worker.since = now;
@@ -79,8 +84,12 @@ impl Scheduler {
         worker.cause = cause;
         let after = worker.class();
         self.endpoints[endpoint.index()].tally.shift(before, after);
+        self.tell_needed(endpoint);
         match self.worker(id).phase {
-            Phase::Asleep | Phase::Frozen => self.try_start(id),
+            Phase::Asleep | Phase::Frozen => {
+                self.try_start(id);
+                self.tell_needed(endpoint);
+            }
             // It is fetching its image or looking for a host already, and will go on from there.
             Phase::Pulling | Phase::Placing => {
                 let worker = self.worker(id);
@@ -103,7 +112,43 @@ impl Scheduler {
         if self.hosts[host.index()].free_gpus() >= worker.gpus {
             self.start(id);
         } else {
+            self.make_room(id, host);
             self.throttle(id);
+        }
+    }
+
+    /// Idle workers whose keep-alive policy lets them make room leave, least worthy first, if that is enough for `id`.
+    fn make_room(&mut self, id: WorkerId, host: HostId) {
+        let place = &self.hosts[host.index()];
+        let missing = self.worker(id).gpus.saturating_sub(place.free_gpus());
+        if place.workers.len() < 2 || !place.waiting.is_empty() {
+            return;
+        }
+        let mut idle: Vec<(f64, WorkerId, u32)> = Vec::new();
+        for other in &place.workers {
+            let worker = self.worker(*other);
+            let entry = &self.endpoints[worker.endpoint.index()];
+            let floor = entry.active.max(entry.policies.scaling.floor().min(entry.max));
+            if worker.class() != Class::Idle || worker.kind == WorkerKind::Active || entry.tally.up_or_coming() <= floor
+            {
+                continue;
+            }
+            if let Some(worth) = entry.policies.keep_alive.worth(&worker.view(entry.flex_price)) {
+                idle.push((worth, *other, worker.gpus));
+            }
+        }
+        idle.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut freed = 0;
+        let enough = idle.iter().position(|(_, _, gpus)| {
+            freed += gpus;
+            freed >= missing
+        });
+        let Some(last) = enough else { return };
+        for (worth, victim, _) in idle.into_iter().take(last + 1) {
+            self.put_to_sleep(victim, WorkerReason::MadeRoom);
+            for entry in &mut self.endpoints {
+                entry.policies.keep_alive.made_room(worth);
+            }
         }
     }
 
@@ -135,7 +180,7 @@ impl Scheduler {
         worker.last_used = now;
         let (endpoint, version, started) = (worker.endpoint, worker.version, worker.started);
         let entry = &mut self.endpoints[endpoint.index()];
-        entry.last_start = Some(now.since(started));
+        entry.note_start(now.since(started));
         entry.consecutive_failures = 0;
         if version == entry.version {
             entry.previous = None;

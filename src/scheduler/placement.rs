@@ -182,6 +182,7 @@ impl Scheduler {
             missing_bytes: host.missing_bytes(entry.spec.image, &self.catalogue),
             pulls: host.pulls,
             pull_bytes_per_s: host.spec.pull_bytes_per_s,
+            image_bytes: self.catalogue.pull_bytes(entry.spec.image),
         }
     }
 

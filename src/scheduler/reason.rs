@@ -95,6 +95,8 @@ words! {
         Replaced = "replaced",
         /// It left by itself with exit code 0.
         Left = "left",
+        /// It was idle, and another worker wanted its GPUs.
+        MadeRoom = "made_room",
     }
 }
 

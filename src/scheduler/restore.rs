@@ -166,6 +166,8 @@ fn endpoint(saved: EndpointState, config: &SchedulerConfig) -> Result<Endpoint, 
     entry.ended = saved.ended;
     entry.service_total = saved.service_total;
     entry.last_start = saved.last_start;
+    // States written before there was a mean have none.
+    entry.mean_start = saved.mean_start.or(saved.last_start);
     entry.idle_ordinal = saved.idle_ordinal;
     entry.next_tick = saved.next_tick;
     entry.next_ask = saved.next_ask;

@@ -66,6 +66,7 @@ impl Scheduler {
             unhealthy: tally.get(Class::Unhealthy),
             asleep: tally.get(Class::Asleep),
             last_start: entry.last_start,
+            mean_start: entry.mean_start,
             active: entry.active,
             max: entry.max,
             extra: entry.spec.extra,
@@ -293,10 +294,12 @@ impl Scheduler {
         let endpoint = worker.endpoint;
         let idle = worker.class() == Class::Idle;
         let entry = &self.endpoints[endpoint.index()];
-        if idle && entry.tally.up_or_coming() > entry.active {
+        // A rule that holds workers ahead of demand is as good a reason to stay as the endpoint's own lower bound.
+        let floor = entry.active.max(entry.policies.scaling.floor().min(entry.max));
+        if idle && entry.tally.up_or_coming() > floor {
             self.put_to_sleep(id, WorkerReason::IdleTimeout);
         } else if idle {
-            // Kept up in place of an active worker that is missing; asked again after another timeout, but not for ever at this
+            // Kept up in place of an active worker that is missing, or by the scaling policy; asked again after another timeout, but not for ever at this
             // very instant where the timeout is 0.
             self.start_idle_timer(id);
             let soonest = self.now + Span::SECOND;

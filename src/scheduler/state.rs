@@ -67,6 +67,8 @@ pub(super) struct EndpointState {
     pub(super) ended: u64,
     pub(super) service_total: Span,
     pub(super) last_start: Option<Span>,
+    #[serde(default)]
+    pub(super) mean_start: Option<Span>,
     pub(super) idle_ordinal: u64,
     pub(super) next_tick: Time,
     pub(super) next_ask: Time,
@@ -165,6 +167,7 @@ fn endpoint_state(entry: &Endpoint) -> EndpointState {
         ended: entry.ended,
         service_total: entry.service_total,
         last_start: entry.last_start,
+        mean_start: entry.mean_start,
         idle_ordinal: entry.idle_ordinal,
         next_tick: entry.next_tick,
         next_ask: entry.next_ask,

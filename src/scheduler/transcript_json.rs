@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, Write};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::config::SchedulerConfig;
@@ -199,8 +200,12 @@ impl<R: BufRead> JsonReader<R> {
         self.lines.next().map(|text| text.map_err(|error| TranscriptError::Io { line, error }))
     }
 
-    fn parse<'a, T: Deserialize<'a>>(&self, text: &'a str, what: &'static str) -> Result<T, TranscriptError> {
-        serde_json::from_str(text).map_err(|error| TranscriptError::Parse { line: self.line, what, error })
+    fn parse<T: DeserializeOwned>(&self, text: &str, what: &'static str) -> Result<T, TranscriptError> {
+        // By way of a tree: where `serde_json` keeps the digits of numbers (a dependency asks for `arbitrary_precision`), flattened
+        // records with decimals cannot be read from text.
+        let tree: Result<serde_json::Value, _> = serde_json::from_str(text);
+        let read = tree.and_then(serde_json::from_value);
+        read.map_err(|error| TranscriptError::Parse { line: self.line, what, error })
     }
 }
 

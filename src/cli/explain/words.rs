@@ -60,6 +60,7 @@ pub(super) fn worker_reason(reason: WorkerReason) -> &'static str {
         WorkerReason::GaveUp => "it kept failing for the endpoint's limit",
         WorkerReason::Replaced => "its host stayed full for too long: it looks for another",
         WorkerReason::Left => "it left by itself with exit code 0",
+        WorkerReason::MadeRoom => "it was idle, and another worker wanted its GPUs",
     }
 }
 

@@ -29,6 +29,7 @@ fn scenario(compared: &ScenarioComparison, comparison: &Comparison, plots: &[Plo
     html! {
         h2 { (compared.scenario) }
         @if !compared.description.is_empty() { p { (compared.description) } }
+        @for sentence in basis(compared, comparison) { p.note { (sentence) } }
         (cards(compared, &comparison.profile))
         h3 { "What can be said" }
         (list(&findings(compared, comparison)))
@@ -41,7 +42,6 @@ fn scenario(compared: &ScenarioComparison, comparison: &Comparison, plots: &[Plo
             h3 { "The policies" }
             dl { @for row in &compared.policies { dt { (row.policy) } dd { (row.summary) } } }
         }
-        @for sentence in basis(compared, comparison) { p.note { (sentence) } }
     }
 }
 

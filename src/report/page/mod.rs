@@ -80,7 +80,7 @@ fn list(sentences: &[String]) -> Markup {
 
 /// A figure in large letters with its name below.
 fn card(name: &str, value: &str, more: &str) -> Markup {
-    html! { div.card { div.value { (value) } div.name { (name) } @if !more.is_empty() { div.more { (more) } } } }
+    html! { div.card { div.value.long[value.len() > 9] { (value) } div.name { (name) } @if !more.is_empty() { div.more { (more) } } } }
 }
 
 #[cfg(test)]

@@ -163,13 +163,11 @@ fn costs(table: &ScenarioComparison, profile: &str, width: f64) -> Scene {
     let looks = [(Ink::Blue, Hatch::Plain), (Ink::Sky, Hatch::Rising)];
     let rows = table.policies.iter().enumerate().map(|(place, row)| {
         let figures = &row.figures;
-        let text = format!(
-            "{} {}: ${} documented, ${} seed",
-            place + 1,
-            row.policy,
-            known(&figures.cost_documented_usd),
-            known(&figures.cost_seed_usd)
-        );
+        let (documented, seed) = (known(&figures.cost_documented_usd), known(&figures.cost_seed_usd));
+        let text = match width < 600.0 {
+            true => format!("{} {}: ${documented}, ${seed}", place + 1, clipped(&row.policy, 130.0)),
+            false => format!("{} {}: ${documented} documented, ${seed} seed", place + 1, row.policy),
+        };
         let bars = [figures.cost_documented_usd, figures.cost_seed_usd].into_iter().zip(looks);
         (text, bars.map(|(cost, (ink, hatch))| (cost, ink, hatch)).collect())
     });

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::policy::registry::Entry;
-use crate::policy::{ParamValue, PolicyChoice};
+use crate::policy::{ParamValue, PolicyChoice, wrap};
 use crate::scenario::types::values::{Amount, Drawn, Policy};
 use crate::scenario::types::work::{Service, Sharing};
 use crate::workload::{Distribution, ServiceModel, SharedSpeed};
@@ -142,8 +142,10 @@ pub fn joined<'a>(path: &[&'a str], step: &'a str) -> Vec<&'a str> {
 pub fn choice<T: ?Sized>(policy: &Policy, entries: &[Entry<T>]) -> PolicyChoice {
     let mut choice = policy.choice();
     if let Some(entry) = entries.iter().find(|entry| entry.name == choice.name) {
+        // Common keys of scaling policies have the same names whoever has them.
+        let specs = || entry.params.iter().chain(wrap::PARAMS);
         choice.params.retain(|name, value: &mut ParamValue| {
-            entry.params.iter().find(|spec| spec.name == name).is_none_or(|spec| spec.kind.default_value() != *value)
+            specs().find(|spec| spec.name == name).is_none_or(|spec| spec.kind.default_value() != *value)
         });
     }
     choice

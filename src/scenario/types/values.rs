@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::numbers::{Positive, PositiveQuantity, Quantity, Share, Sigma};
 use crate::policy::params::{ParamKind, ParamSpec};
-use crate::policy::{ParamValue, PolicyChoice, registry};
+use crate::policy::{ParamValue, PolicyChoice, registry, wrap};
 
 /// A number (always that) or a distribution with a `type`.
 #[derive(Clone, Debug, PartialEq)]
@@ -252,7 +252,7 @@ impl Policy {
 }
 
 macro_rules! policy_kind {
-    ($(#[$doc:meta])* $name:ident, $list:ident) => {
+    ($(#[$doc:meta])* $name:ident, $list:ident, $common:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Deserialize)]
         #[serde(transparent)]
@@ -265,7 +265,8 @@ macro_rules! policy_kind {
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
                 let entries = registry::$list.iter();
-                policy_schema(entries.map(|entry| (entry.name, entry.summary, entry.source, entry.params)).collect())
+                let entries = entries.map(|entry| (entry.name, entry.summary, entry.source, entry.params));
+                policy_schema(entries.collect(), $common)
             }
         }
     };
@@ -273,29 +274,30 @@ macro_rules! policy_kind {
 
 policy_kind!(
     /// A scaling policy.
-    ScalingChoice, SCALING
+    ScalingChoice, SCALING, wrap::PARAMS
 );
 policy_kind!(
     /// A keep-alive policy.
-    KeepAliveChoice, KEEP_ALIVE
+    KeepAliveChoice, KEEP_ALIVE, &[]
 );
 policy_kind!(
     /// A dispatch policy.
-    DispatchChoice, DISPATCH
+    DispatchChoice, DISPATCH, &[]
 );
 policy_kind!(
     /// A placement policy.
-    PlacementChoice, PLACEMENT
+    PlacementChoice, PLACEMENT, &[]
 );
 policy_kind!(
     /// An eviction policy.
-    EvictionChoice, EVICTION
+    EvictionChoice, EVICTION, &[]
 );
 
 type PolicyEntry = (&'static str, &'static str, &'static str, &'static [ParamSpec]);
 
-/// One branch per policy, so that editors complete the parameters and the checks know their ranges and defaults.
-fn policy_schema(entries: Vec<PolicyEntry>) -> Schema {
+/// One branch per policy, so that editors complete the parameters and the checks know their ranges and defaults. The keys that all
+/// policies of a kind have in `common` do nothing unless given, so they are not filled in.
+fn policy_schema(entries: Vec<PolicyEntry>, common: &'static [ParamSpec]) -> Schema {
     let names: Vec<&str> = entries.iter().map(|(name, ..)| *name).collect();
     let mut branches = vec![json!({ "type": "string", "enum": names })];
     for (name, summary, source, params) in entries {
@@ -303,6 +305,13 @@ fn policy_schema(entries: Vec<PolicyEntry>) -> Schema {
         properties.insert("type".to_owned(), json!({ "type": "string", "const": name }));
         for param in params {
             properties.insert(param.name.to_owned(), param_schema(param, source));
+        }
+        for param in common {
+            let mut schema = param_schema(param, "`thermocline policy show`, common keys");
+            if let Some(schema) = schema.as_object_mut() {
+                schema.remove("default");
+            }
+            properties.insert(param.name.to_owned(), schema);
         }
         branches.push(json!({
             "type": "object", "description": summary, "properties": properties, "required": ["type"],
@@ -332,6 +341,7 @@ fn param_schema(param: &ParamSpec, source: &str) -> Value {
         }
         ParamKind::Word { choices, default } => json!({ "type": "string", "enum": choices, "default": default }),
         ParamKind::Switch { default } => json!({ "type": "boolean", "default": default }),
+        ParamKind::Hours { default } => json!({ "type": "string", "default": default }),
     };
     schema["description"] = json!(param.doc);
     schema["x-source"] = json!(source);

@@ -401,7 +401,9 @@ impl Checker {
         }
         let normal =
             self.model.jobs.values().any(|job| job.endpoint == id && (!job.low || job.place != JobPlace::Queued));
-        let own_accord = matches!(reason, ScaleReason::ActiveFloor | ScaleReason::Update | ScaleReason::Fixed);
+        // `Policy`: a rule of the catalogue that remembers load, or holds workers ahead of it.
+        let own_accord =
+            matches!(reason, ScaleReason::ActiveFloor | ScaleReason::Update | ScaleReason::Fixed | ScaleReason::Policy);
         if to > from && to > floor && !normal && !own_accord && !fixed {
             self.broken(17, about!(id), format!("{id} wants {to} instead of {from} without a job of normal priority"));
         }
