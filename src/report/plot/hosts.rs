@@ -1,6 +1,6 @@
 //! Who was on which host when: a bar for each worker's slot, dark while it worked. Many workers are put together by host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Plot;
 use super::axes::{Panel, Sample, Scale, legend};
@@ -28,15 +28,16 @@ pub(super) fn plot(run: &RunFolder) -> Option<Plot> {
     let workers = workers(run)?;
     let end = run.summary.simulated_s.max(1.0);
     let hosts: Vec<u64> =
-        workers.iter().map(|worker| worker.host).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        workers.iter().map(|worker| worker.host).collect::<BTreeSet<_>>().into_iter().collect();
     let gpus = run.summary.endpoints.iter().map(|endpoint| endpoint.settings.gpus_per_worker).max().unwrap_or(1);
     let each = if gpus > 1 { " A worker may hold several GPUs." } else { "" };
-    if workers.len() <= BARS_MAX {
+    let lanes = lanes(&workers);
+    if lanes.len() <= BARS_MAX {
         let caption = format!(
-            "One bar per worker, sorted by the host on whose GPU it ran: pale while it had its place there, dark while it worked on a \
-             request.{each}"
+            "One line per place for a worker, host by host: pale while a worker had the place, dark while it worked on a request. A \
+             place that became free is taken by the next worker of that host.{each}"
         );
-        return Some(Plot::new("hosts", "Workers on their hosts", &caption, |width| bars(&workers, end, width)));
+        return Some(Plot::new("hosts", "Workers on their hosts", &caption, |width| bars(&lanes, end, width)));
     }
     let left_out = hosts.len().saturating_sub(BARS_MAX);
     let rest = if left_out > 0 { format!(" {left_out} hosts that worked less are left out.") } else { String::new() };
@@ -119,48 +120,72 @@ fn busiest(workers: &[Worker], hosts: Vec<u64>) -> Vec<u64> {
     hosts
 }
 
+/// Workers of one host that follow each other.
+struct Lane<'a> {
+    host: u64,
+    workers: Vec<&'a Worker>,
+}
+
+impl Lane<'_> {
+    /// Whose workers they are.
+    fn name(&self) -> String {
+        let names: BTreeSet<&str> = self.workers.iter().map(|worker| worker.endpoint.as_str()).collect();
+        names.into_iter().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// As few lanes as hold all workers (which come by host, then by age): each takes the first that is free.
+fn lanes(workers: &[Worker]) -> Vec<Lane<'_>> {
+    let mut lanes: Vec<Lane<'_>> = Vec::new();
+    for worker in workers {
+        let is_free = |lane: &&mut Lane<'_>| {
+            lane.host == worker.host && lane.workers.last().is_none_or(|last| last.removed <= worker.created)
+        };
+        match lanes.iter_mut().find(is_free) {
+            Some(lane) => lane.workers.push(worker),
+            None => lanes.push(Lane { host: worker.host, workers: vec![worker] }),
+        }
+    }
+    lanes
+}
+
 fn frame(scene: &Scene, top: f64, bottom: f64, end: f64) -> Panel {
     let left = if scene.is_narrow() { 110.0 } else { 190.0 };
     let (across, up) = (Scale::Linear { from: 0.0, to: end }, Scale::Linear { from: 0.0, to: 1.0 });
     Panel { left, top, right: scene.width - 14.0, bottom, across, up }
 }
 
-fn bars(workers: &[Worker], end: f64, width: f64) -> Scene {
+fn bars(lanes: &[Lane<'_>], end: f64, width: f64) -> Scene {
     const ROW: f64 = 18.0;
     let mut scene = Scene::new(width, 0.0);
     let entries = [
-        (Sample::Area(Ink::Grid, Hatch::Plain), "has a place".to_owned()),
+        (Sample::Area(Ink::Grid, Hatch::Plain), "has the place".to_owned()),
         (Sample::Area(Ink::Blue, Hatch::Plain), "works on a request".to_owned()),
     ];
     let top = legend(&mut scene, 4.0, 0.0, &entries) + 8.0;
-    let bottom = top + ROW * workers.len() as f64;
+    let bottom = top + ROW * lanes.len() as f64;
     scene.height = bottom + 40.0;
     let panel = frame(&scene, top, bottom, end);
     panel.grid_time(&mut scene, true);
-    for (place, worker) in workers.iter().enumerate() {
+    for (place, lane) in lanes.iter().enumerate() {
         let at = top + ROW * place as f64;
-        if place == 0 || workers[place - 1].host != worker.host {
+        if place == 0 || lanes[place - 1].host != lane.host {
             if place > 0 {
-                scene.rule((4.0, at), (panel.right, at), Ink::Grid);
+                scene.rule((4.0, at), (panel.right, at), Ink::Muted);
             }
-            scene.text((4.0, at + ROW / 2.0), &format!("host {}", worker.host), Ink::Text, Side::Start);
+            scene.text((4.0, at + ROW / 2.0), &format!("host {}", lane.host), Ink::Text, Side::Start);
         }
-        let name = if scene.is_narrow() {
-            format!("w{}", worker.number)
-        } else {
-            format!("{} {}", worker.endpoint, worker.number)
-        };
-        let name = clipped(&name, panel.left - 70.0);
+        let name = clipped(&lane.name(), panel.left - 62.0);
         scene.text((panel.left - 6.0, at + ROW / 2.0), &name, Ink::Muted, Side::End);
         let mut bar = |span: [f64; 2], margin: f64, ink| {
             let (from, to) = (panel.x(span[0]), panel.x(span[1]));
             scene.fill((from, at + margin), (to.max(from + 0.5), at + ROW - margin), ink);
         };
-        bar([worker.created, worker.removed], 3.0, Ink::Grid);
         // Half a point on paper is no gap that anybody sees.
         let gap = 0.5 * end / (panel.right - panel.left);
-        for span in joined(&worker.busy, gap) {
-            bar(span, 5.0, Ink::Blue);
+        for worker in &lane.workers {
+            bar([worker.created, worker.removed], 3.0, Ink::Grid);
+            joined(&worker.busy, gap).into_iter().for_each(|span| bar(span, 5.0, Ink::Blue));
         }
     }
     scene
@@ -237,6 +262,21 @@ mod tests {
         assert_eq!((all[1].busy.as_slice(), all[1].removed), ([[50.0, 100.0]].as_slice(), 100.0));
         let bins = busy_by_bin(&all, 0, 100.0);
         assert!((bins.iter().sum::<f64>() * 100.0 / BINS as f64 - 20.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn workers_that_follow_each_other_share_a_lane() {
+        let worker = |host, created, removed| Worker {
+            number: 0,
+            endpoint: "a".to_owned(),
+            host,
+            created,
+            removed,
+            busy: Vec::new(),
+        };
+        let all = [worker(0, 0.0, 9.0), worker(0, 1.0, 4.0), worker(0, 4.0, 5.0), worker(1, 5.0, 6.0)];
+        let lanes = lanes(&all);
+        assert_eq!(lanes.iter().map(|lane| lane.workers.len()).collect::<Vec<_>>(), [1, 2, 1]);
     }
 
     #[test]

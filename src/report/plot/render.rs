@@ -100,7 +100,7 @@ fn encoded(pixels: Vec<u8>, width: u32, height: u32) -> Result<Vec<u8>, PngError
     super::png_file::encode(&pixels, width, height).map_err(|error| PngError::Draw(error.to_string()))
 }
 
-fn draw<B: DrawingBackend>(scene: &Scene, backend: B, on_paper: bool, bold_twice: bool) -> Result<(), String> {
+fn draw<B: DrawingBackend>(scene: &Scene, backend: B, on_paper: bool, in_pixels: bool) -> Result<(), String> {
     let area = backend.into_drawing_area();
     let said = |error: &dyn std::fmt::Display| error.to_string();
     if on_paper {
@@ -135,10 +135,12 @@ fn draw<B: DrawingBackend>(scene: &Scene, backend: B, on_paper: bool, bold_twice
                 let font = FontDesc::new(FAMILY, size * SCALE * LINE, style);
                 let colour = colour(*ink);
                 let style = font.into_text_style(&area).color(&colour).pos(Pos::new(across, VPos::Center));
-                let (x, y) = pixel(*at);
+                // Where the letters are pixels, plotters centres the line, ascenders and all, not the letters.
+                let lower = if in_pixels { (0.22 * size * SCALE) as i32 } else { 0 };
+                let (x, y) = (pixel(*at).0, pixel(*at).1 + lower);
                 let mut result = area.draw(&Text::new(text.as_str(), (x, y), style.clone()));
                 // There is one face only for pixels: a second stroke beside the first makes it bold.
-                if *bold && bold_twice && result.is_ok() {
+                if *bold && in_pixels && result.is_ok() {
                     result = area.draw(&Text::new(text.as_str(), (x + 1, y), style));
                 }
                 result

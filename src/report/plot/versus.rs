@@ -188,8 +188,8 @@ fn costs(table: &ScenarioComparison, profile: &str, width: f64) -> Scene {
 fn regret(table: &ScenarioComparison, width: f64) -> Scene {
     let rows = table.policies.iter().enumerate().filter_map(|(place, row)| {
         let regret = row.regret.as_ref()?;
-        let text =
-            format!("{} {}: ${} above, {:.2} times the bound", place + 1, row.policy, known(&regret.usd), regret.ratio);
+        let times = regret.ratio.map_or(String::new(), |ratio| format!(", {ratio:.2} times the bound"));
+        let text = format!("{} {}: ${} above{times}", place + 1, row.policy, known(&regret.usd));
         Some((text, vec![(regret.usd, Ink::Orange, Hatch::Plain)]))
     });
     let bars = Bars { axis: "US dollars per run above the bound", rows: rows.collect(), entries: Vec::new() };
@@ -280,7 +280,7 @@ mod tests {
         let mut table = table(2, 1.0);
         assert_eq!(plots(&table, "documented", "-2").len(), 2);
         table.bound_usd = Some(Interval { mean: 0.5, low: None, high: None });
-        table.policies[0].regret = Some(Regret { usd: Interval { mean: 0.5, low: None, high: None }, ratio: 2.0 });
+        table.policies[0].regret = Some(Regret { usd: Interval { mean: 0.5, low: None, high: None }, ratio: Some(2.0) });
         let all = plots(&table, "documented", "-2");
         let names: Vec<&str> = all.iter().map(|plot| plot.name.as_str()).collect();
         assert_eq!(names, ["pareto-2", "costs-2", "regret-2"]);
