@@ -3,6 +3,7 @@
 pub mod axes;
 pub mod candidate;
 pub mod compare;
+pub mod lint;
 pub mod stats;
 pub mod sweep;
 pub mod traces;
