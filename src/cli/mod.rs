@@ -29,6 +29,7 @@ pub mod output;
 mod policy;
 mod progress;
 mod replay;
+mod report;
 mod run;
 mod schema;
 mod serve;
@@ -157,6 +158,8 @@ enum Verb {
     Sweep(sweep::SweepArgs),
     /// Find the cheapest settings that hold a promise, and check them on data that they were not found on
     Tune(tune::TuneArgs),
+    /// Make a page, pictures or tables of what run or compare wrote
+    Report(report::ReportArgs),
     /// Check application files: every mistake with its place and a fix
     Validate(validate::ValidateArgs),
     /// Print every setting of an application file with its source
@@ -210,6 +213,7 @@ impl Verb {
             Verb::Compare(args) => compare::run(args),
             Verb::Sweep(args) => sweep::run(args),
             Verb::Tune(args) => tune::run(args),
+            Verb::Report(args) => report::run(args),
             Verb::Validate(args) => validate::run(args),
             Verb::Config(args) => config::run(args),
             Verb::Schema(args) => schema::run(args),

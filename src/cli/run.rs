@@ -139,7 +139,8 @@ fn output_options(args: &RunArgs, folder: &Path) -> OutputOptions {
     }
 }
 
-fn options(scenario: &Scenario) -> RunOptions {
+/// How a scenario is run: its own name, profile and rounding.
+pub(super) fn options(scenario: &Scenario) -> RunOptions {
     let settings = &scenario.settings;
     RunOptions {
         name: settings.name.clone(),

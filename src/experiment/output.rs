@@ -33,6 +33,11 @@ pub const TIMELINE_COLUMNS: &[(&str, Kind)] = &[
     ("unhealthy_mean", Kind::Number),
     ("cost_seed_usd", Kind::Number),
     ("cost_documented_usd", Kind::Number),
+    ("documented_start_usd", Kind::Number),
+    ("documented_work_usd", Kind::Number),
+    ("documented_warm_idle_usd", Kind::Number),
+    ("documented_drain_usd", Kind::Number),
+    ("documented_rounding_usd", Kind::Number),
 ];
 
 /// Buckets of all endpoints together: bounds the timeline of a run with very many endpoints.
@@ -179,6 +184,11 @@ fn write_line(table: &mut Table<Writer>, name: &str, buckets: &[Bucket], timelin
             state(PublicState::Unhealthy).into(),
             bucket.cost[0].as_usd().into(),
             bucket.cost[1].as_usd().into(),
+            bucket.phases[0].as_usd().into(),
+            bucket.phases[1].as_usd().into(),
+            bucket.phases[2].as_usd().into(),
+            bucket.phases[3].as_usd().into(),
+            bucket.phases[4].as_usd().into(),
         ]);
     }
 }

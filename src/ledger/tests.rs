@@ -195,6 +195,13 @@ proptest! {
             let sum: Money = timeline.total().iter().map(|bucket| bucket.cost[profile.index()]).sum();
             prop_assert_eq!(sum, totals(&ledger)[profile.index()]);
         }
+        for phase in CostPhase::ALL {
+            let sum: Money = timeline.total().iter().map(|bucket| bucket.phases[phase.index()]).sum();
+            let kinds = [WorkerKind::Active, WorkerKind::Flex, WorkerKind::Extra];
+            let booked: Money =
+                kinds.iter().map(|kind| ledger.total().bill(Profile::Documented, *kind).of(phase)).sum();
+            prop_assert_eq!(sum, booked);
+        }
         let lived: u64 = timeline.total().iter().flat_map(|bucket| bucket.states).sum();
         prop_assert_eq!(lived, 3 * script.now().0, "three workers exist all the time");
         prop_assert!(timeline.total().len() <= buckets);

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::billing::{Situation, billed};
+use super::billing::{CostPhase, Profile, Situation, billed};
 use super::meter::{Meter, Rounding};
 use super::{enabled_as_active, price_of_worker};
 use crate::scheduler::Phase;
@@ -33,6 +33,8 @@ pub struct Bucket {
     pub states: [u64; 6],
     /// Cost by profile.
     pub cost: [Money; 2],
+    /// Cost under the profile `documented` by what it was spent on, in the order of [`CostPhase::ALL`].
+    pub phases: [Money; 5],
 }
 
 impl Bucket {
@@ -42,6 +44,7 @@ impl Bucket {
         self.queue += other.queue;
         self.states.iter_mut().zip(other.states).for_each(|(mine, theirs)| *mine += theirs);
         self.cost.iter_mut().zip(other.cost).for_each(|(mine, theirs)| *mine += theirs);
+        self.phases.iter_mut().zip(other.phases).for_each(|(mine, theirs)| *mine += theirs);
     }
 }
 
@@ -53,6 +56,8 @@ struct Line {
     states: [u64; 6],
     /// Sum of the prices of the workers that bill now, by profile.
     rates: [UsdPerSecond; 2],
+    /// That of the profile `documented` by what is billed; rounding has none.
+    phase_rates: [UsdPerSecond; 5],
     buckets: Vec<Bucket>,
 }
 
@@ -134,11 +139,12 @@ impl Timeline {
         while line.at < now {
             let end = Time(((line.at.0 / width + 1) * width).min(now.0));
             let span = end.since(line.at);
-            let (queue, states, rates) = (line.queue, line.states, line.rates);
+            let (queue, states, rates, phase_rates) = (line.queue, line.states, line.rates, line.phase_rates);
             let bucket = line.bucket(line.at, width);
             bucket.queue += queue * span.0;
             bucket.states.iter_mut().zip(states).for_each(|(sum, count)| *sum += count * span.0);
             bucket.cost.iter_mut().zip(rates).for_each(|(sum, rate)| *sum += rate.cost(span));
+            bucket.phases.iter_mut().zip(phase_rates).for_each(|(sum, rate)| *sum += rate.cost(span));
             line.at = end;
         }
         Some(line)
@@ -187,16 +193,20 @@ impl Timeline {
                 *rate -= if old_phases[profile].is_some() { old_price.0 } else { 0 };
                 *rate += if phases[profile].is_some() { price.0 } else { 0 };
             }
+            line.phase_rate(old_phases, old_price, false);
+            line.phase_rate(phases, price, true);
         });
         self.book(now, worker.endpoint, rounded);
         self.book(now, worker.endpoint, booked);
     }
 
+    /// Books what rounding added to the two bills.
     fn book(&mut self, now: Time, endpoint: EndpointId, amounts: [Money; 2]) {
         if amounts != [Money::ZERO; 2]
             && let Some(bucket) = self.bucket(now, endpoint)
         {
             bucket.cost.iter_mut().zip(amounts).for_each(|(sum, amount)| *sum += amount);
+            bucket.phases[CostPhase::Rounding.index()] += amounts[Profile::Documented.index()];
         }
     }
 
@@ -208,6 +218,7 @@ impl Timeline {
             for (rate, phase) in line.rates.iter_mut().zip(phases) {
                 rate.0 -= if phase.is_some() { price.0 } else { 0 };
             }
+            line.phase_rate(phases, price, false);
         });
         self.book(now, worker.endpoint, rounded);
     }
@@ -220,6 +231,14 @@ impl Line {
             self.buckets.resize(place + 1, Bucket::default());
         }
         &mut self.buckets[place]
+    }
+
+    /// A worker at this price begins or ceases to be billed under `documented` for what it does.
+    fn phase_rate(&mut self, phases: [Option<CostPhase>; 2], price: UsdPerSecond, begins: bool) {
+        if let Some(phase) = phases[Profile::Documented.index()] {
+            let rate = &mut self.phase_rates[phase.index()].0;
+            *rate = if begins { *rate + price.0 } else { *rate - price.0 };
+        }
     }
 
     fn state(&mut self, worker: &Member, enters: bool) {

@@ -33,6 +33,11 @@ pub(super) fn body(table: &ScenarioComparison, comparison: &Comparison, width: u
 
 /// What everything below rests on.
 fn header(table: &ScenarioComparison, comparison: &Comparison, width: usize) -> String {
+    basis(table, comparison).iter().map(|sentence| plain(sentence, width)).collect()
+}
+
+/// What the figures rest on, in two paragraphs.
+pub(super) fn basis(table: &ScenarioComparison, comparison: &Comparison) -> [String; 2] {
     let n = table.seeds.len();
     let seeds = match (table.seeds.first(), table.seeds.last()) {
         (Some(first), Some(last)) if last.wrapping_sub(*first) == n as u64 - 1 && n > 1 => {
@@ -69,7 +74,7 @@ fn header(table: &ScenarioComparison, comparison: &Comparison, width: usize) -> 
          intervals are 95 %; * = significant after correction for all policies.",
         table.varies, table.baseline
     );
-    plain(&first, width) + &plain(&second, width)
+    [first, second]
 }
 
 /// Words in lines, without the mark of a list.
@@ -79,7 +84,7 @@ pub(super) fn plain(text: &str, width: usize) -> String {
     lines.join("\n") + "\n"
 }
 
-fn costs(table: &ScenarioComparison, comparison: &Comparison) -> Vec<Vec<String>> {
+pub(super) fn costs(table: &ScenarioComparison, comparison: &Comparison) -> Vec<Vec<String>> {
     let seed_first = comparison.profile == "seed";
     let mut head = vec!["policy", "documented", "seed", "per 1,000 jobs", "change", "p (Holm)", "cheapest?"];
     let bounded = table.bound_usd.is_some();
@@ -111,7 +116,7 @@ fn costs(table: &ScenarioComparison, comparison: &Comparison) -> Vec<Vec<String>
     lines
 }
 
-fn service(table: &ScenarioComparison) -> Vec<Vec<String>> {
+pub(super) fn service(table: &ScenarioComparison) -> Vec<Vec<String>> {
     let head = ["policy", "mean", "p95", "p99", "change of p95", "SLO met", "jobs cold", "changes/h", "lost"];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     for row in &table.policies {
@@ -135,7 +140,7 @@ fn service(table: &ScenarioComparison) -> Vec<Vec<String>> {
 }
 
 /// Sentences: who is better than the baseline, who may be the cheapest, the front, and what to be careful about.
-fn findings(table: &ScenarioComparison, comparison: &Comparison) -> Vec<String> {
+pub(super) fn findings(table: &ScenarioComparison, comparison: &Comparison) -> Vec<String> {
     let mut lines = Vec::new();
     let named = |keep: &dyn Fn(&PolicyRow) -> bool| -> String {
         let names: Vec<&str> = table.policies.iter().filter(|row| keep(row)).map(|row| row.policy.as_str()).collect();

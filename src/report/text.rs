@@ -20,17 +20,9 @@ const WIDTH_MIN: usize = 80;
 /// The report of one run, `width` columns wide, with a line's end at the end.
 pub fn text(summary: &Summary, width: u16) -> String {
     let width = usize::from(width).max(WIDTH_MIN);
-    let rows = rows(summary);
     let mut report = header(summary) + &rules(summary, width);
-    report += &section("Jobs", jobs(&rows), width);
-    report += &section("Waiting and responding", lengths(&rows), width);
-    report += &section("Workers", workers(&rows), width);
-    report += &section("Bill", bill(summary), width);
-    if summary.total.starts.asked > 0 {
-        report += &section("Who asked for starts, and what those workers cost (documented)", causes(summary), width);
-    }
-    if summary.endpoints.len() > 1 {
-        report += &section("Bill by endpoint", bill_by_endpoint(&rows), width);
+    for (title, lines) in tables(summary) {
+        report += &section(title, lines, width);
     }
     let hidden = summary.endpoints.len() - shown(summary).len();
     if hidden > 0 {
@@ -41,7 +33,26 @@ pub fn text(summary: &Summary, width: u16) -> String {
     report
 }
 
-fn header(summary: &Summary) -> String {
+/// All tables: title, and lines of which the first is the head.
+pub(super) fn tables(summary: &Summary) -> Vec<(&'static str, Vec<Vec<String>>)> {
+    let rows = rows(summary);
+    let mut all = vec![
+        ("Jobs", jobs(&rows)),
+        ("Waiting and responding", lengths(&rows)),
+        ("Workers", workers(&rows)),
+        ("Bill", bill(summary)),
+    ];
+    if summary.total.starts.asked > 0 {
+        all.push(("Who asked for starts, and what those workers cost (documented)", causes(summary)));
+    }
+    if summary.endpoints.len() > 1 {
+        all.push(("Bill by endpoint", bill_by_endpoint(&rows)));
+    }
+    all
+}
+
+/// The run in a line: scenario, seed, length.
+pub(super) fn header(summary: &Summary) -> String {
     let name = if summary.scenario.is_empty() { "run" } else { &summary.scenario };
     let ended = if summary.complete { String::new() } else { format!(" ({})", summary.ended) };
     let observed = if summary.observed_s < summary.simulated_s {
@@ -88,7 +99,7 @@ fn rows(summary: &Summary) -> Vec<(&str, &Figures)> {
 }
 
 /// The endpoints in their order; the dearest where there are too many.
-fn shown(summary: &Summary) -> Vec<&EndpointSummary> {
+pub(super) fn shown(summary: &Summary) -> Vec<&EndpointSummary> {
     let mut places: Vec<usize> = (0..summary.endpoints.len()).collect();
     let cost = |place: &usize| summary.endpoints[*place].figures.cost_usd.documented.total;
     places.sort_by(|a, b| cost(b).total_cmp(&cost(a)));

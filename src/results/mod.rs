@@ -2,6 +2,7 @@
 
 pub mod comparison;
 pub mod directory;
+pub mod folder;
 pub mod reader;
 pub mod summary;
 pub mod sweep;
@@ -10,5 +11,6 @@ pub mod tuning;
 
 pub use comparison::{Comparison, Interval};
 pub use directory::Directory;
+pub use folder::{Folder, RunFolder};
 pub use summary::{SUMMARY_VERSION, Summary};
 pub use tables::{Format, OutputError};

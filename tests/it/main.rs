@@ -16,6 +16,7 @@ mod real_gateway;
 mod real_launch;
 mod real_store;
 mod real_webhook;
+mod reports;
 mod scenario;
 mod starlark;
 mod support;

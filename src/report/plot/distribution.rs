@@ -1,0 +1,129 @@
+//! How many requests waited how long: the empirical distribution, over a logarithmic axis of seconds.
+
+use super::Plot;
+use super::axes::{Panel, Sample, Scale, legend};
+use super::over_time::quantile;
+use super::scene::{Dash, Ink, Scene, Side};
+use crate::report::format::{seconds, share};
+use crate::results::RunFolder;
+use crate::results::folder::{numbers, words};
+
+/// Lines that a reader can tell apart.
+const LINES: [(Ink, Dash); 5] = [
+    (Ink::Blue, Dash::Solid),
+    (Ink::Red, Dash::Long),
+    (Ink::Green, Dash::Short),
+    (Ink::Purple, Dash::Mixed),
+    (Ink::Text, Dash::Dotted),
+];
+
+/// Places along a line.
+const STEPS: usize = 240;
+
+/// Shorter waits are all at the left side.
+const LEAST_S: f64 = 0.01;
+
+/// Sorted waits in seconds, by endpoint.
+struct Waits(Vec<(String, Vec<f64>)>);
+
+/// The distribution of waits; none without jobs that were started.
+pub(super) fn plot(run: &RunFolder) -> Option<Plot> {
+    let waits = Waits::of(run)?;
+    Some(Plot::new(
+        "wait-distribution",
+        "Distribution of waits",
+        "The share of started requests that waited no longer than the time below; a line that begins high up means that many did not \
+         wait at all.",
+        |width| draw(&waits, width),
+    ))
+}
+
+impl Waits {
+    /// Those with most jobs by themselves, in their order; all together if there are more than lines.
+    fn of(run: &RunFolder) -> Option<Waits> {
+        let jobs = run.jobs.as_ref()?;
+        let (all, names) = (numbers(jobs, "wait_s")?, words(jobs, "endpoint")?);
+        let submitted = numbers(jobs, "submitted_s")?;
+        let from = run.summary.observed_from_s;
+        let mut groups: Vec<(String, Vec<f64>)> =
+            run.summary.endpoints.iter().map(|endpoint| (endpoint.name.clone(), Vec::new())).collect();
+        for ((wait, name), submitted) in all.iter().zip(names).zip(&submitted) {
+            let name = name.as_deref().unwrap_or("");
+            if wait.is_finite()
+                && *submitted >= from
+                && let Some((_, waits)) = groups.iter_mut().find(|(other, _)| other == name)
+            {
+                waits.push(*wait);
+            }
+        }
+        groups.retain(|(_, waits)| !waits.is_empty());
+        if groups.len() > LINES.len() {
+            groups = vec![("all endpoints".to_owned(), groups.into_iter().flat_map(|(_, waits)| waits).collect())];
+        }
+        groups.iter_mut().for_each(|(_, waits)| waits.sort_by(f64::total_cmp));
+        (!groups.is_empty()).then_some(Waits(groups))
+    }
+}
+
+fn draw(waits: &Waits, width: f64) -> Scene {
+    let mut scene = Scene::new(width, 330.0);
+    scene.heading((4.0, 10.0), "Share of requests, %");
+    let entries: Vec<_> = waits
+        .0
+        .iter()
+        .zip(LINES)
+        .map(|((name, waits), (ink, dash))| {
+            let p95 = seconds(quantile(waits, 0.95));
+            let short = waits.partition_point(|wait| *wait < LEAST_S) as f64 / waits.len() as f64;
+            let most = width - 34.0 - 14.0;
+            let text = format!("{name}: {} at once, 95 % within {p95}", share(short));
+            (Sample::Line(ink, dash), super::scene::clipped(&text, most))
+        })
+        .collect();
+    let top = legend(&mut scene, 4.0, 20.0, &entries) + 10.0;
+    let most = waits.0.iter().filter_map(|(_, waits)| waits.last().copied()).fold(LEAST_S * 10.0, f64::max);
+    let left = if scene.is_narrow() { 44.0 } else { 56.0 };
+    let (across, up) = (Scale::log(LEAST_S, most), Scale::Linear { from: 0.0, to: 1.0 });
+    let panel = Panel { left, top, right: width - 22.0, bottom: 290.0, across, up };
+    let ticks = [0.0, 0.25, 0.5, 0.75, 0.95].map(|part| (part, format!("{:.0}", part * 100.0)));
+    panel.lines_up(&mut scene, &ticks);
+    panel.grid_across(&mut scene, "wait, seconds (each step ten times as long)");
+    scene.text((panel.left - 6.0, panel.top - 3.0), "100", Ink::Muted, Side::End);
+    scene.rule((panel.left, panel.top), (panel.right, panel.top), Ink::Grid);
+    let Scale::Log { from, to } = across else { return scene };
+    for ((_, waits), (ink, dash)) in waits.0.iter().zip(LINES) {
+        let mut places = Vec::new();
+        for step in 0..=STEPS {
+            let x = from * libm::pow(to / from, step as f64 / STEPS as f64);
+            let below = waits.partition_point(|wait| *wait <= x * (1.0 + 1e-9));
+            places.push(panel.place(x, below as f64 / waits.len() as f64));
+        }
+        scene.line(places, ink, 2.0, dash);
+    }
+    scene
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::reader::Column;
+    use crate::results::summary::EndpointSummary;
+
+    #[test]
+    fn each_endpoint_has_its_line_and_warm_up_is_left_out() {
+        let mut run = RunFolder::default();
+        run.summary.observed_from_s = 10.0;
+        run.summary.endpoints =
+            ["a", "b"].map(|name| EndpointSummary { name: name.to_owned(), ..EndpointSummary::default() }).to_vec();
+        let name = |name: &str| Some(name.to_owned());
+        run.jobs = Some(vec![
+            ("endpoint".to_owned(), Column::Text(vec![name("a"), name("a"), name("b"), name("a")])),
+            ("wait_s".to_owned(), Column::Number(vec![Some(9.0), Some(4.0), None, Some(0.0)])),
+            ("submitted_s".to_owned(), Column::Number(vec![Some(1.0), Some(11.0), Some(12.0), Some(13.0)])),
+        ]);
+        let waits = Waits::of(&run).unwrap();
+        assert_eq!(waits.0, [("a".to_owned(), vec![0.0, 4.0])]);
+        let plot = plot(&run).unwrap();
+        assert!(format!("{:?}", plot.wide).contains("a: 50.0 % at once, 95 % within 4 s"));
+    }
+}
