@@ -83,8 +83,11 @@ fn layer(said: &str) -> Vec<u8> {
         std::fs::copy("/bin/busybox", folder.join("bin").join(name)).expect("busybox is here");
     }
     std::fs::write(folder.join("said"), format!("{said}\n")).expect("a temporary file");
-    let tar = Command::new("tar").args(["--sort=name", "--mtime=@0", "-C", &folder.display().to_string(), "-c", "."]);
-    let tar = { tar }.stderr(Stdio::null()).output().expect("tar is everywhere");
+    let tar = Command::new("tar")
+        .args(["--sort=name", "--mtime=@0", "-C", &folder.display().to_string(), "-c", "."])
+        .stderr(Stdio::null())
+        .output()
+        .expect("tar is everywhere");
     let _ = std::fs::remove_dir_all(folder);
     tar.stdout
 }
