@@ -1,4 +1,11 @@
-//! `policy list` and `policy show NAME`: what the registry holds, for people and as JSON.
+//! `policy list` and `policy show NAME`: what the registry and policy files hold, for people and as JSON; `policy new` and
+//! `policy check` for policies of one's own.
+
+mod check;
+mod file;
+mod new;
+
+use std::borrow::Cow;
 
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
@@ -6,7 +13,7 @@ use serde::Serialize;
 
 use super::{Failure, output};
 use crate::policy::registry::{self, Entry};
-use crate::policy::{ParamSpec, ParamValue, wrap};
+use crate::policy::{ParamSpec, ParamValue, starlark, wrap};
 
 /// What can be typed after `policy`.
 #[derive(Debug, Args)]
@@ -28,12 +35,16 @@ enum PolicyVerb {
     },
     /// One policy: formula, source, weakness, parameters with ranges and defaults
     Show {
-        /// Name, as in `policy list`
+        /// Name, as in `policy list`, or a policy file
         name: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Write a policy file in Starlark that works at once
+    New(new::NewArgs),
+    /// Try a policy where the right answer is plain: does it wake, let go, settle, repeat itself?
+    Check(check::CheckArgs),
 }
 
 /// The five decisions that are policies, as they are called in an application file.
@@ -43,11 +54,11 @@ const KINDS: [&str; 5] = ["scaling", "keep_alive", "dispatch", "placement", "evi
 #[derive(Debug, Serialize)]
 struct Row {
     kind: &'static str,
-    name: &'static str,
-    summary: &'static str,
-    formula: &'static str,
-    source: &'static str,
-    weakness: &'static str,
+    name: Cow<'static, str>,
+    summary: Cow<'static, str>,
+    formula: Cow<'static, str>,
+    source: Cow<'static, str>,
+    weakness: Cow<'static, str>,
     params: Vec<Param>,
     /// Keys that every policy of its kind has besides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -56,16 +67,19 @@ struct Row {
 
 #[derive(Debug, Serialize)]
 struct Param {
-    name: &'static str,
+    name: Cow<'static, str>,
     allowed: String,
     default: ParamValue,
-    meaning: &'static str,
+    meaning: Cow<'static, str>,
 }
 
 pub(super) fn run(args: &PolicyArgs) -> Result<(), Failure> {
     match &args.verb {
+        PolicyVerb::New(args) => new::run(args),
+        PolicyVerb::Check(args) => check::run(args),
         PolicyVerb::List { kind, json } => {
             let mut rows = rows();
+            rows.extend(of_folder());
             rows.retain(|row| kind.as_deref().is_none_or(|kind| row.kind == kind));
             if *json { output::answer_json(&rows) } else { output::answer(&listing(&rows)) }
         }
@@ -74,8 +88,11 @@ pub(super) fn run(args: &PolicyArgs) -> Result<(), Failure> {
             if *json {
                 return output::answer_json(&found);
             }
-            let pages: Vec<String> = found.iter().map(details).collect();
-            output::answer(&pages.join("\n"))
+            let mut pages = found.iter().map(details).collect::<Vec<_>>().join("\n");
+            if starlark::is_file(name) && found.iter().any(|row| row.kind == KINDS[0]) {
+                pages += &file::fields();
+            }
+            output::answer(&pages)
         }
     }
 }
@@ -93,11 +110,11 @@ fn rows() -> Vec<Row> {
 fn collect<T: ?Sized>(rows: &mut Vec<Row>, kind: &'static str, entries: &'static [Entry<T>]) {
     rows.extend(entries.iter().map(|entry| Row {
         kind,
-        name: entry.name,
-        summary: entry.summary,
-        formula: entry.formula,
-        source: entry.source,
-        weakness: entry.weakness,
+        name: entry.name.into(),
+        summary: entry.summary.into(),
+        formula: entry.formula.into(),
+        source: entry.source.into(),
+        weakness: entry.weakness.into(),
         params: entry.params.iter().map(param).collect(),
         common: common(kind).iter().map(param).collect(),
     }));
@@ -109,13 +126,29 @@ fn common(kind: &str) -> &'static [ParamSpec] {
 }
 
 fn param(spec: &ParamSpec) -> Param {
-    Param { name: spec.name, allowed: spec.kind.allowed(), default: spec.kind.default_value(), meaning: spec.doc }
+    let (allowed, default) = (spec.kind.allowed(), spec.kind.default_value());
+    Param { name: spec.name.into(), allowed, default, meaning: spec.doc.into() }
+}
+
+/// The policy files of the folder `policies`; one that is wrong is told of and left out.
+fn of_folder() -> Vec<Row> {
+    let mut all = Vec::new();
+    for path in file::files() {
+        match file::rows(&path.display().to_string()) {
+            Ok(rows) => all.extend(rows),
+            Err(failure) => failure.to_string().lines().for_each(|line| output::note(&format!("note: {line}"))),
+        }
+    }
+    all
 }
 
 /// The policies of this name: one name may stand in two kinds (`fixed` is a scaling and a keep-alive policy).
 fn named(name: &str) -> Result<Vec<Row>, Failure> {
+    if starlark::is_file(name) {
+        return file::rows(name);
+    }
     let all = rows();
-    let near = all.iter().map(|row| (strsim::damerau_levenshtein(row.name, name), row.name)).min();
+    let near = all.iter().map(|row| (strsim::damerau_levenshtein(&row.name, name), row.name.clone())).min();
     let found: Vec<Row> = all.into_iter().filter(|row| row.name == name).collect();
     if !found.is_empty() {
         return Ok(found);
@@ -131,8 +164,8 @@ fn listing(rows: &[Row]) -> String {
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(output::width());
     table.set_header(["kind", "name", "what it does", "parameters"]);
     for row in rows {
-        let params: Vec<&str> = row.params.iter().map(|param| param.name).collect();
-        table.add_row([row.kind, row.name, row.summary, &params.join(", ")]);
+        let params: Vec<&str> = row.params.iter().map(|param| &*param.name).collect();
+        table.add_row([row.kind, &row.name, &row.summary, &params.join(", ")]);
     }
     format!("{}\n", table.trim_fmt())
 }
@@ -184,7 +217,7 @@ mod tests {
             assert!(all.iter().any(|row| row.kind == kind), "no {kind} policy");
         }
         for row in &all {
-            assert!(named(row.name).is_ok_and(|found| found.iter().any(|other| other.kind == row.kind)));
+            assert!(named(&row.name).is_ok_and(|found| found.iter().any(|other| other.kind == row.kind)));
         }
     }
 

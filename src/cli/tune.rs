@@ -61,7 +61,7 @@ pub struct TuneArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     validate_from: Option<f64>,
     /// Share of each limit that the choice stays away from where it is found
-    #[arg(long, value_name = "SHARE", value_parser = margin, default_value = "5%")]
+    #[arg(long, value_name = "SHARE", value_parser = margin, default_value = "2%")]
     margin: f64,
     /// Which bill is made small; both are shown
     #[arg(long, value_enum, default_value = "documented")]

@@ -82,10 +82,12 @@ pub fn run_with<W: Watcher, R: Recorder>(
     let ledger = Ledger::new(&plan.scheduler.gpu_classes, options.rounding, window);
     let follower = Follower::new(((ledger, metrics), (Specs::default(), watcher)));
     let mut recorders = ((TranscriptHash::new(), follower), recorder);
-    let end = Simulation::new(plan)?.run(&mut recorders, progress)?;
+    let mut simulation = Simulation::new(plan)?;
+    let end = simulation.run(&mut recorders, progress)?;
     let ((hash, follower), _) = recorders;
     let ((ledger, metrics), (specs, watcher)) = follower.finish(end.now);
-    let summary = summary(plan, options, window, &end, &hash, (&ledger, &metrics, &specs));
+    let mut summary = summary(plan, options, window, &end, &hash, (&ledger, &metrics, &specs));
+    summarize::policy_faults(&mut summary.endpoints, simulation.scheduler());
     Ok((Outcome { summary, end, metrics, ledger }, watcher))
 }
 

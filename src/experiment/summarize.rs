@@ -8,7 +8,7 @@ use crate::policy::{Params, PolicyChoice, WorkerKind, registry};
 use crate::results::summary as doc;
 use crate::scheduler::reason::FinishCause;
 use crate::scheduler::transcript_text::stage_name;
-use crate::scheduler::{Binding, EndpointSpec, GpuClass, GpuClassId, JobOutcome, PublicState, StartStage};
+use crate::scheduler::{Binding, EndpointSpec, GpuClass, GpuClassId, JobOutcome, PublicState, Scheduler, StartStage};
 use crate::units::EndpointId;
 
 /// The figures of one endpoint (or of all) from its metrics and its account.
@@ -59,7 +59,8 @@ pub fn endpoints(
     numbered
         .filter_map(|(id, spec)| {
             let figures = figures(metrics.endpoint(id)?, &ledger.endpoint(id));
-            Some(doc::EndpointSummary { name: spec.name.clone(), settings: settings(spec, classes), figures })
+            let settings = settings(spec, classes);
+            Some(doc::EndpointSummary { name: spec.name.clone(), settings, policy_faults: Vec::new(), figures })
         })
         .collect()
 }
@@ -231,6 +232,21 @@ fn idle_timeout_s(choice: &PolicyChoice) -> Option<f64> {
     let has_one = entry.params.iter().any(|param| param.name == NAME);
     let params = Params::check(choice, entry.params).ok().filter(|_| has_one)?;
     Some(params.number(NAME))
+}
+
+/// Writes the policies that failed to their endpoints.
+pub fn policy_faults(endpoints: &mut [doc::EndpointSummary], scheduler: &Scheduler) {
+    for (index, endpoint) in endpoints.iter_mut().enumerate() {
+        let faults = scheduler.policy_faults(EndpointId(index as u32));
+        endpoint.policy_faults = faults
+            .into_iter()
+            .map(|(kind, faults)| doc::PolicyFault {
+                kind: kind.to_owned(),
+                count: faults.count,
+                first: faults.first.clone().unwrap_or_default(),
+            })
+            .collect();
+    }
 }
 
 fn activity_name(activity: Activity) -> &'static str {

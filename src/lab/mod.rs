@@ -5,6 +5,7 @@ pub mod axes;
 pub mod bound;
 pub mod candidate;
 pub mod compare;
+pub mod lint;
 pub mod replay;
 pub mod stats;
 pub mod sweep;

@@ -33,6 +33,7 @@ mod signal;
 pub mod ski;
 pub mod slo_cost;
 pub mod staffing;
+pub mod starlark;
 #[cfg(test)]
 mod testing;
 pub mod vocabulary;
@@ -201,6 +202,10 @@ pub trait ScalingPolicy: Send {
     fn uses_idle_timeout(&self) -> bool {
         true
     }
+    /// Calls that failed and were answered by another policy, if there were any.
+    fn faults(&self) -> Option<&starlark::Faults> {
+        None
+    }
     /// Workers up or coming that no idle timeout may go below, as of the last advice. For rules that hold workers ahead of
     /// demand; the endpoint's active workers are held in any case.
     fn floor(&self) -> u32 {
@@ -275,6 +280,10 @@ pub trait KeepAlivePolicy: Send {
     }
     /// An idle worker of this worth, of this or another endpoint, made room.
     fn made_room(&mut self, _worth: f64) {}
+    /// As [`ScalingPolicy::faults`].
+    fn faults(&self) -> Option<&starlark::Faults> {
+        None
+    }
     /// As [`ScalingPolicy::save`].
     fn save(&self) -> Value {
         Value::Null

@@ -71,12 +71,16 @@ pub struct PolicyChoice {
     /// Parameters given.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, ParamValue>,
+    /// The text of the policy, where `name` is that of a file (`mine.star`) and not in the registry: it goes with every plan and
+    /// state that names it, so that a file that changes later changes no run of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 impl PolicyChoice {
     /// The policy with all its defaults.
     pub fn named(name: &str) -> PolicyChoice {
-        PolicyChoice { name: name.to_owned(), params: BTreeMap::new() }
+        PolicyChoice { name: name.to_owned(), params: BTreeMap::new(), source: None }
     }
 
     /// The same with one number set.
@@ -154,6 +158,9 @@ pub enum ParamError {
         /// What is allowed.
         allowed: String,
     },
+    /// A policy's file is wrong.
+    #[error(transparent)]
+    Script(#[from] super::starlark::StarlarkError),
 }
 
 fn suggestion(known: &[&'static str], typed: &str) -> String {

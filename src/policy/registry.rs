@@ -4,7 +4,7 @@
 use super::{
     DispatchPolicy, EvictionPolicy, KeepAlivePolicy, ParamError, ParamSpec, Params, PlacementPolicy, PolicyChoice,
     ScalingPolicy, dispatch, eviction, fixed, forecast_floor, hpa, keep_alive, knative, newsvendor, per_job, placement,
-    proportional, queue_delay, ray, request_count, schedule, slo_cost, staffing, wrap,
+    proportional, queue_delay, ray, request_count, schedule, slo_cost, staffing, starlark, wrap,
 };
 
 /// What there is to know about a policy before it is built.
@@ -69,13 +69,16 @@ fn find<T: ?Sized>(
 
 /// Builds a scaling policy, with the common keys ([`wrap::PARAMS`]) round it.
 pub fn scaling(choice: &PolicyChoice) -> Result<Box<dyn ScalingPolicy>, ParamError> {
+    if starlark::is_file(&choice.name) {
+        return starlark::scaling(choice);
+    }
     let (own, common) = wrap::split(choice);
     wrap::around(find(SCALING, "scaling", &own)?, &common)
 }
 
 /// Builds a keep-alive policy.
 pub fn keep_alive(choice: &PolicyChoice) -> Result<Box<dyn KeepAlivePolicy>, ParamError> {
-    find(KEEP_ALIVE, "keep-alive", choice)
+    if starlark::is_file(&choice.name) { starlark::keep_alive(choice) } else { find(KEEP_ALIVE, "keep-alive", choice) }
 }
 
 /// Builds a dispatch policy.

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::params::{ParamError, ParamKind, ParamSpec, Params, PolicyChoice};
 use super::signal::{Steps, ceil};
+use super::starlark::Faults;
 use super::{Advice, AskedAt, BadPolicyState, Observation, ScaleReason, ScalingPolicy, Surplus};
 use crate::units::{Span, Time};
 
@@ -266,6 +267,10 @@ impl ScalingPolicy for Wrapped {
 
     fn floor(&self) -> u32 {
         self.keys.bounded(self.policy.floor()).max(self.memory.held)
+    }
+
+    fn faults(&self) -> Option<&Faults> {
+        self.policy.faults()
     }
 
     fn first_ask(&self) -> Option<Span> {

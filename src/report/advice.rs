@@ -2,7 +2,7 @@
 
 use super::format::{count, money, seconds, share};
 use crate::results::Summary;
-use crate::results::summary::{EndpointSettings, Figures};
+use crate::results::summary::{EndpointSettings, Figures, PolicyFault};
 
 /// Warm idle time of flex workers is a finding from this share of the documented bill on.
 pub const WARM_IDLE_SHARE: f64 = 0.4;
@@ -51,10 +51,21 @@ pub fn advice(summary: &Summary) -> Vec<Advice> {
             lost_jobs(&endpoint.figures),
             targets(&endpoint.figures),
         ];
-        let found = rules.into_iter().flatten();
+        let faults = endpoint.policy_faults.iter().map(policy_fault);
+        let found = faults.chain(rules.into_iter().flatten());
         all.extend(found.map(|text| Advice { endpoint: Some(endpoint.name.clone()), text }));
     }
     all
+}
+
+/// What a policy said when it failed comes before anything that its figures seem to say.
+fn policy_fault(fault: &PolicyFault) -> String {
+    let times = if fault.count == 1 { "once".to_owned() } else { format!("{} times", count(fault.count)) };
+    let instead = if fault.kind == "scaler" { "queue_delay" } else { "5 s" };
+    format!(
+        "The {} failed {times} and {instead} was taken in its place, the first time for: {}.",
+        fault.kind, fault.first
+    )
 }
 
 /// Flex workers only: an active worker has no idle timeout.

@@ -64,8 +64,11 @@ fn header(table: &ScenarioComparison, comparison: &Comparison, width: usize) -> 
         "{} ({}): {n} replications, {seeds}, thermocline {}, {warm_up}, {stopping}.",
         table.scenario, table.hash, comparison.program
     );
-    let second =
-        format!("Between replications differ: {}. All policies meet the same ones. Intervals are 95 %.", table.varies);
+    let second = format!(
+        "Between replications differ: {}. All policies meet the same ones. Changes are against {}; \
+         intervals are 95 %; * = significant after correction for all policies.",
+        table.varies, table.baseline
+    );
     plain(&first, width) + &plain(&second, width)
 }
 
@@ -78,7 +81,7 @@ pub(super) fn plain(text: &str, width: usize) -> String {
 
 fn costs(table: &ScenarioComparison, comparison: &Comparison) -> Vec<Vec<String>> {
     let seed_first = comparison.profile == "seed";
-    let mut head = vec!["policy", "documented", "seed", "per 1,000 jobs", "against baseline", "p (Holm)", "cheapest?"];
+    let mut head = vec!["policy", "documented", "seed", "per 1,000 jobs", "change", "p (Holm)", "cheapest?"];
     let bounded = table.bound_usd.is_some();
     if bounded {
         head.extend(["above bound", "ratio"]);
@@ -98,8 +101,10 @@ fn costs(table: &ScenarioComparison, comparison: &Comparison) -> Vec<Vec<String>
             if row.may_be_cheapest { "may be".to_owned() } else { "no".to_owned() },
         ];
         if bounded {
-            line.push(row.regret.as_ref().map_or_else(|| ABSENT.to_owned(), |regret| known(&regret.usd)));
-            line.push(row.regret.as_ref().map_or_else(|| ABSENT.to_owned(), |regret| format!("{:.2} x", regret.ratio)));
+            let regret = row.regret.as_ref();
+            line.push(regret.map_or_else(|| ABSENT.to_owned(), |regret| known(&regret.usd)));
+            let ratio = regret.and_then(|regret| regret.ratio);
+            line.push(ratio.map_or_else(|| ABSENT.to_owned(), |ratio| format!("{ratio:.2} x")));
         }
         lines.push(line);
     }
@@ -107,8 +112,7 @@ fn costs(table: &ScenarioComparison, comparison: &Comparison) -> Vec<Vec<String>
 }
 
 fn service(table: &ScenarioComparison) -> Vec<Vec<String>> {
-    let head =
-        ["policy", "mean", "p95", "p99", "p95 against baseline", "SLO met", "jobs cold", "changes/h", "lost jobs"];
+    let head = ["policy", "mean", "p95", "p99", "change of p95", "SLO met", "jobs cold", "changes/h", "lost"];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     for row in &table.policies {
         let figures = &row.figures;
@@ -179,11 +183,11 @@ fn findings(table: &ScenarioComparison, comparison: &Comparison) -> Vec<String> 
 
 /// `12.34 ±0.21`: the mean and its half-width, both to two digits of the latter.
 pub fn known(interval: &Interval) -> String {
-    let half = interval.half();
-    let places = places(half.filter(|half| *half > 0.0), interval.mean);
+    let half = interval.spread();
+    let places = places(half, interval.mean);
     match half {
-        Some(half) if half > 0.0 => format!("{:.places$} ±{half:.places$}", interval.mean),
-        _ => format!("{:.places$}", interval.mean),
+        Some(half) => format!("{:.places$} ±{half:.places$}", interval.mean),
+        None => format!("{:.places$}", interval.mean),
     }
 }
 
@@ -200,22 +204,20 @@ fn places(half: Option<f64>, mean: f64) -> usize {
     (digits - libm::floor(libm::log10(size)) as i64).clamp(0, 9) as usize
 }
 
-/// `-12.3 % [-14.1, -10.4]`, in seconds or dollars where a share makes no sense; `*` = significant after correction.
+/// `-12.3 ±1.9 %`, in seconds or dollars where a share makes no sense; `*` = significant after correction.
 fn change(difference: &Difference) -> String {
-    let mark = if difference.verdict == 0 { "" } else { " *" };
+    let mark = if difference.verdict == 0 { "" } else { "*" };
     let about = if difference.bootstrap { "~" } else { "" };
-    let ends = |interval: &Interval, places: usize| match (interval.low, interval.high) {
-        (Some(low), Some(high)) if high > low => format!(" [{low:+.places$}, {high:+.places$}]"),
-        _ => String::new(),
+    let shown = |interval: &Interval, unit: &str, most: usize| {
+        let half = interval.spread();
+        let places = places(half, interval.mean).min(most);
+        let half = half.map_or_else(String::new, |half| format!(" ±{half:.places$}"));
+        format!("{:+.places$}{half}{unit}{mark}", interval.mean)
     };
-    let Some(relative) = &difference.relative else {
-        let interval = &difference.difference;
-        let places = places(interval.half().filter(|half| *half > 0.0), interval.mean);
-        return format!("{about}{:+.places$}{}{mark}", interval.mean, ends(interval, places));
-    };
-    let shares = relative.map(|part| 100.0 * part);
-    let places = places(shares.half().filter(|half| *half > 0.0), shares.mean).min(1);
-    format!("{:+.places$} %{}{mark}", shares.mean, ends(&shares, places))
+    match &difference.relative {
+        Some(relative) => shown(&relative.map(|part| 100.0 * part), " %", 1),
+        None => format!("{about}{}", shown(&difference.difference, "", 9)),
+    }
 }
 
 fn chance(difference: &Difference) -> String {
@@ -247,6 +249,7 @@ mod tests {
         assert_eq!(known(&interval(0.001_234, 0.000_056)), "0.001234 ±0.000056");
         assert_eq!(known(&Interval { mean: 0.123_456, low: None, high: None }), "0.1235");
         assert_eq!(known(&interval(0.0, 0.0)), "0");
+        assert_eq!(known(&interval(41.746_431, 1e-15)), "41.75", "rounding errors are no interval");
     }
 
     #[test]
@@ -289,7 +292,7 @@ mod tests {
             "10 replications, seeds 1 to 10",
             "CAP of 10 replications HIT",
             "no warm-up",
-            "-33.3 % [-35.3, -31.3] *",
+            "-33.3 ±2.0 %*",
             "cheaper than b at a p95 wait that is not longer: a",
             "<0.001",
         ] {

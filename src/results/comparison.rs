@@ -26,6 +26,11 @@ impl Interval {
         Some((self.high? - self.low?) / 2.0)
     }
 
+    /// As [`Self::half`], but none where it is nothing beside the mean: what never varies has an interval of rounding errors.
+    pub fn spread(&self) -> Option<f64> {
+        self.half().filter(|half| *half > 1e-9 * self.mean.abs())
+    }
+
     /// -1 if it lies below zero, 1 if above, 0 if it holds zero or does not exist.
     pub fn side(&self) -> i32 {
         match (self.low, self.high) {
@@ -79,7 +84,8 @@ pub struct ScenarioComparison {
     pub cap_hit: bool,
     /// The policy that the others are compared with.
     pub baseline: String,
-    /// What no policy can go below, in dollars of the profile, where a bound is known.
+    /// What no policy that keeps every job within its target can go below, in dollars of the profile; where a bound is known,
+    /// over the first ten replications.
     pub bound_usd: Option<Interval>,
     /// The policies, cheapest first.
     pub policies: Vec<PolicyRow>,
@@ -106,7 +112,7 @@ pub struct PolicyRow {
     pub may_be_cheapest: bool,
     /// A policy that is both cheaper and quicker; absent for those on the Pareto front.
     pub dominated_by: Option<String>,
-    /// Cost beyond the bound, where one is known.
+    /// Cost beyond the bound, where one is known, over the first ten replications.
     pub regret: Option<Regret>,
 }
 
@@ -176,8 +182,8 @@ pub struct Difference {
 /// Cost beyond what hindsight could have reached.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Regret {
-    /// Dollars per run above the bound.
+    /// Dollars per run above the bound of somebody who is late with as many jobs and loses as many.
     pub usd: Interval,
-    /// Cost over bound.
-    pub ratio: f64,
+    /// Cost over that bound; absent where it is zero.
+    pub ratio: Option<f64>,
 }

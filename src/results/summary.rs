@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Version of the document; changes when a field changes its meaning or goes.
 pub const SUMMARY_VERSION: u32 = 1;
@@ -74,9 +75,29 @@ pub struct EndpointSummary {
     pub name: String,
     /// Settings at the end of the run that explain its figures.
     pub settings: EndpointSettings,
+    /// Its policies that failed at times and were answered by the platform's default; absent if none did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy_faults: Vec<PolicyFault>,
     /// Its figures.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "in_between")]
     pub figures: Figures,
+}
+
+/// Reads what stands between other fields by way of a JSON value: where numbers are kept in full precision, a float gets there
+/// as a map.
+fn in_between<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    serde_json::from_value(serde_json::Value::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+/// A policy that failed during a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyFault {
+    /// `scaler` or `keep_alive`.
+    pub kind: String,
+    /// How many of its answers could not be used.
+    pub count: u64,
+    /// Place and message of the first.
+    pub first: String,
 }
 
 /// Settings that explain figures.

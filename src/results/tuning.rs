@@ -44,7 +44,8 @@ pub struct Tuning {
     pub front: Vec<TunedPoint>,
     /// The defaults, the file as written and what was chosen, on the validation data.
     pub validation: Option<ScenarioComparison>,
-    /// The same on ten parts of the validation data, when it is recorded: how much the answer depends on the day.
+    /// The same on up to ten parts of the validation data of an hour or more, when it is recorded and long enough: how much the
+    /// answer depends on the time.
     pub by_part: Option<ScenarioComparison>,
     /// What became of the goal.
     pub verdict: Verdict,

@@ -42,6 +42,12 @@ impl Checker<'_> {
             let allowed = describe(self.root, schema);
             return self.report(node, path, "nothing".to_owned(), allowed, "give a value or remove the key");
         }
+        if super::scripts::is_attached(node)
+            && path.last().is_some_and(|key| super::scripts::KINDS.iter().any(|(kind, _)| kind == key))
+        {
+            // Held against its own file when its text was taken in.
+            return;
+        }
         if flag("x-settings") {
             return self.settings(node, path);
         }

@@ -184,8 +184,10 @@ fn pick_up_of_kind(endpoint: &mut Map) {
 /// The documented idle timeout, where one applies: not under a scaler that brings workers down itself (contract complaint 20),
 /// and not beside a keep-alive policy.
 pub fn fill_idle_timeout(endpoint: &mut Map) {
-    let scaler = endpoint.get("scaler").and_then(|scaler| scaler.get("type")).and_then(Node::as_text);
-    if scaler_uses_idle_timeout(scaler.unwrap_or("queue_delay")) && endpoint.get("keep_alive").is_none() {
+    let scaler = endpoint.get("scaler");
+    let name = scaler.and_then(|scaler| scaler.get("type")).and_then(Node::as_text).unwrap_or("queue_delay");
+    let uses_it = scaler.and_then(super::scripts::uses_idle_timeout).unwrap_or_else(|| scaler_uses_idle_timeout(name));
+    if uses_it && endpoint.get("keep_alive").is_none() {
         let source = Origin::Default("RunPod docs, endpoint configurations".to_owned());
         endpoint.set_if_absent("idle_timeout_s", || Node::number(5.0, source));
     }

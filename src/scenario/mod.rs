@@ -20,6 +20,7 @@ pub mod prices;
 pub mod problem;
 pub mod read;
 pub mod schema;
+pub mod scripts;
 pub mod serving;
 pub mod set;
 pub mod types;
@@ -142,10 +143,17 @@ fn read_tree(
     Ok(tree)
 }
 
+/// Takes in the policies that are files of their own.
+fn attach_scripts(tree: &mut Node, input: &Input<'_>, sources: &Sources, problems: &mut Problems) {
+    let root = input.resolved.parent().unwrap_or(Path::new(""));
+    scripts::attach(tree, &scripts::Folder { root, shown: input.base }, sources, problems);
+}
+
 fn build(input: &Input<'_>, policies: &[Overlay], overrides: &[String]) -> Result<Scenario, Problems> {
     let mut sources = Sources::default();
     let mut tree = read_tree(input, policies, overrides, &mut sources)?;
     let mut problems = Problems::default();
+    attach_scripts(&mut tree, input, &sources, &mut problems);
     expand::expand(&mut tree, &sources, &mut problems);
     check_whole(&mut tree, &sources, &mut problems);
     std::mem::take(&mut problems).check()?;
@@ -163,6 +171,7 @@ fn build_serving(input: &Input<'_>, overrides: &[String]) -> Result<serving::Ser
     let mut tree = read_tree(input, &[], overrides, &mut sources)?;
     let mut problems = Problems::default();
     serving::prepare(&mut tree);
+    attach_scripts(&mut tree, input, &sources, &mut problems);
     expand::expand(&mut tree, &sources, &mut problems);
     check_whole(&mut tree, &sources, &mut problems);
     std::mem::take(&mut problems).check()?;

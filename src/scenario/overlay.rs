@@ -20,6 +20,7 @@ use super::forms::{name_items, unfold_word};
 use super::node::{Map, Node, Origin, Sources, Value};
 use super::parse::parse;
 use super::problem::{Problem, Problems, suggestion};
+use super::scripts;
 
 /// Keys of a policy file.
 const KEYS: [&str; 3] = ["name", "summary", "endpoint"];
@@ -163,8 +164,10 @@ fn long_form(mut settings: Node) -> Node {
 
 fn lay_over(endpoint: &mut Map, settings: &Node) {
     let Some(policy) = settings.as_map() else { return };
-    let scaler = policy.get("scaler").and_then(|scaler| scaler.get("type")).and_then(Node::as_text);
-    let brings_down = scaler.is_some_and(|name| !scaler_uses_idle_timeout(name));
+    let scaler = policy.get("scaler");
+    let name = scaler.and_then(|scaler| scaler.get("type")).and_then(Node::as_text);
+    let in_a_file = scaler.and_then(scripts::uses_idle_timeout);
+    let brings_down = !in_a_file.unwrap_or_else(|| name.is_none_or(scaler_uses_idle_timeout));
     let has = |key: &str| policy.get(key).is_some();
     // How long an idle worker stays is one decision: whoever takes it takes it alone.
     if has("keep_alive") || has("idle_timeout_s") || brings_down {

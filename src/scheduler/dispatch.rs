@@ -206,9 +206,16 @@ impl Scheduler {
             flex_price: entry.flex_price,
             active_price: entry.active_price,
         };
+        let faults =
+            |policies: &super::endpoint::Policies| policies.keep_alive.faults().map_or(0, |faults| faults.count);
+        let before = faults(&entry.policies);
         if let Some(timeout) = entry.policies.keep_alive.idle_timeout(&idle) {
             worker.idle_deadline = now + timeout;
             self.worker_deadlines.arm(id.slot(), worker.idle_deadline);
+        }
+        let (failed, endpoint) = (faults(&entry.policies) > before, worker.endpoint);
+        if failed {
+            self.tell_policy_fault(endpoint, None);
         }
     }
 }

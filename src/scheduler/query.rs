@@ -3,6 +3,7 @@
 use super::job::Place;
 use super::worker::{Class, Worker};
 use super::{Phase, PickUp, PublicState, Scheduler, WaitReason, WorkerKind, WorkerReason};
+use crate::policy::starlark::Faults;
 use crate::units::{EndpointId, HostId, JobId, Time, WorkerId};
 
 /// A worker as an operator sees it.
@@ -66,6 +67,15 @@ impl Scheduler {
     /// Current release of the endpoint. `None` for an unknown endpoint.
     pub fn version(&self, endpoint: EndpointId) -> Option<u32> {
         self.endpoints.get(endpoint.index()).map(|entry| entry.version)
+    }
+
+    /// Policies of the endpoint that failed and were answered by another, with `scaler` or `keep_alive`; none for an unknown
+    /// endpoint.
+    pub fn policy_faults(&self, endpoint: EndpointId) -> Vec<(&'static str, &Faults)> {
+        let Some(entry) = self.endpoints.get(endpoint.index()) else { return Vec::new() };
+        let policies = &entry.policies;
+        let all = [("scaler", policies.scaling.faults()), ("keep_alive", policies.keep_alive.faults())];
+        all.into_iter().filter_map(|(kind, faults)| Some((kind, faults?))).collect()
     }
 
     /// The endpoint's workers in order of creation; empty for an unknown endpoint.

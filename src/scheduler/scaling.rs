@@ -80,14 +80,29 @@ impl Scheduler {
         let trigger_job = oldest.map(|job| job.id);
         self.endpoints[endpoint.index()].policies.scaling = policy;
         match advice {
-            Ok(advice) => self.follow(endpoint, advice, trigger_job),
+            Ok(advice) => {
+                let told = self.commands.len();
+                let first = self.follow(endpoint, advice, trigger_job);
+                let is_told = |command: &Command| {
+                    matches!(command, Command::ScaleDecided { reason: ScaleReason::PolicyFault, .. })
+                };
+                if advice.reason == ScaleReason::PolicyFault && !self.commands.iter().skip(told).any(is_told) {
+                    self.tell_policy_fault(endpoint, trigger_job);
+                }
+                first
+            }
             Err(_) => {
-                let count = self.endpoints[endpoint.index()].tally.up_or_coming();
-                let reason = ScaleReason::PolicyFault;
-                self.emit(Command::ScaleDecided { endpoint, from: count, to: count, reason, trigger: trigger_job });
+                self.tell_policy_fault(endpoint, trigger_job);
                 None
             }
         }
+    }
+
+    /// A policy failed, and nothing changed for it: the transcript has it all the same.
+    pub(super) fn tell_policy_fault(&mut self, endpoint: EndpointId, trigger: Option<JobId>) {
+        let count = self.endpoints[endpoint.index()].tally.up_or_coming();
+        let reason = ScaleReason::PolicyFault;
+        self.emit(Command::ScaleDecided { endpoint, from: count, to: count, reason, trigger });
     }
 
     fn follow(&mut self, endpoint: EndpointId, advice: Advice, trigger: Option<JobId>) -> Option<WorkerId> {

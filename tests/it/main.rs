@@ -16,6 +16,7 @@ mod real_launch;
 mod real_store;
 mod real_webhook;
 mod scenario;
+mod starlark;
 mod support;
 mod theory;
 mod tidy;

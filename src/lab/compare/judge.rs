@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Entrant, Options, Replications, Sample, Samples, varies};
+use super::{Entrant, Floor, Options, Replications, Sample, Samples, varies};
 use crate::lab::stats::{
     LEAST, Paired, holm, jackknife_ratio, may_be_best, mean_interval, relative_change, variance_reduction,
 };
@@ -20,13 +20,13 @@ const COST: Quantity = |sample, profile| sample.cost(profile);
 const WAIT_MEAN: Quantity = |sample, _| sample.wait_mean_s;
 const WAIT_P95: Quantity = |sample, _| sample.wait_p95_s;
 
-/// The document of one scenario. `floor` is the bound of each replication, in dollars of the profile.
+/// The document of one scenario. `floors` are those of the first replications.
 pub fn judge(
     plain: &Scenario,
     entrants: &[Entrant],
     options: &Options,
     samples: &Samples,
-    floor: Option<&[f64]>,
+    floors: Option<&[Box<dyn Floor>]>,
 ) -> ScenarioComparison {
     let columns = Columns { samples, profile: options.profile };
     let costs = columns.all(COST);
@@ -41,7 +41,7 @@ pub fn judge(
             against: against[place].clone(),
             may_be_cheapest: cheapest[place],
             dominated_by: dominated_by(place, &costs, &waits).map(|other| entrants[other].name.clone()),
-            regret: floor.map(|floor| regret(&costs[place], floor)),
+            regret: floors.map(|floors| regret(&samples.of[place], floors, options.profile)),
         })
         .collect();
     rows.sort_by(|a, b| {
@@ -66,7 +66,9 @@ pub fn judge(
         cap: cap as u64,
         cap_hit: samples.cap_hit,
         baseline: entrants[options.baseline].name.clone(),
-        bound_usd: floor.map(mean_interval),
+        bound_usd: floors.map(|floors| {
+            mean_interval(&floors.iter().map(|floor| floor.least_usd(options.profile, &[])).collect::<Vec<_>>())
+        }),
         may_be_cheapest: named(&|row| row.may_be_cheapest),
         front: named(&|row| row.dominated_by.is_none()),
         notes: notes(entrants, samples, options.profile),
@@ -189,10 +191,13 @@ fn dominated_by(place: usize, costs: &[Vec<f64>], waits: &[Vec<f64>]) -> Option<
     dominating.first().copied()
 }
 
-fn regret(costs: &[f64], floor: &[f64]) -> Regret {
-    let beyond: Vec<f64> = costs.iter().zip(floor).map(|(cost, floor)| cost - floor).collect();
-    let (cost, least): (f64, f64) = (costs.iter().sum(), floor.iter().sum());
-    Regret { usd: mean_interval(&beyond), ratio: if least > 0.0 { cost / least } else { f64::INFINITY } }
+/// Cost beyond the floor of somebody who misses as much.
+fn regret(samples: &[Sample], floors: &[Box<dyn Floor>], profile: Profile) -> Regret {
+    let pairs = || samples.iter().zip(floors).map(|(sample, floor)| (sample, floor.least_usd(profile, &sample.missed)));
+    let beyond: Vec<f64> = pairs().map(|(sample, least)| sample.cost(profile) - least).collect();
+    let (cost, least) =
+        pairs().fold((0.0, 0.0), |(cost, all), (sample, least)| (cost + sample.cost(profile), all + least));
+    Regret { usd: mean_interval(&beyond), ratio: (least > 0.0).then(|| cost / least) }
 }
 
 /// What the figures must not be read without.

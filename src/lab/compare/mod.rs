@@ -17,7 +17,7 @@ use crate::results::comparison::ScenarioComparison;
 use crate::scenario::Scenario;
 use crate::sim::plan::Plan;
 
-pub use sample::Sample;
+pub use sample::{Missed, Sample};
 
 /// A wait whose interval is this narrow is known well enough, however small it is.
 const WAIT_TOLERANCE_S: f64 = 0.05;
@@ -74,8 +74,14 @@ pub struct Entrant {
     pub scenario: Scenario,
 }
 
-/// What no policy can go below in one replication, in dollars of `profile`; `None` where it is not known.
-pub type BoundOf<'a> = &'a (dyn Fn(&Plan, Profile) -> Option<f64> + Sync);
+/// What nobody can pay less than in one replication.
+pub trait Floor: Send + Sync {
+    /// Dollars of `profile`, for somebody who misses as much at each endpoint; nothing missed where the list is too short.
+    fn least_usd(&self, profile: Profile, missed: &[Missed]) -> f64;
+}
+
+/// The floor of a plan; `None` where it is not known.
+pub type BoundOf<'a> = &'a (dyn Fn(&Plan) -> Option<Box<dyn Floor>> + Sync);
 
 /// Why there is no comparison.
 #[derive(Debug, thiserror::Error)]
@@ -148,8 +154,8 @@ pub fn compare(
         _ => None,
     };
     let samples = samples(entrants, options, times.as_ref(), watch)?;
-    let floor = bound.and_then(|bound| floor(plain, &samples.replications, times.as_ref(), options.profile, bound));
-    Ok(judge::judge(plain, entrants, options, &samples, floor.as_deref()))
+    let floors = bound.and_then(|bound| floors(plain, &samples.replications, times.as_ref(), bound));
+    Ok(judge::judge(plain, entrants, options, &samples, floors.as_deref()))
 }
 
 /// The samples of `entrants` under replications whose number is known: one list each.
@@ -249,22 +255,23 @@ fn is_precise(samples: &[Sample], profile: Profile, precision: f64) -> bool {
     narrow(&|sample| sample.cost(profile), 0.0) && narrow(&|sample| sample.wait_p95_s, WAIT_TOLERANCE_S)
 }
 
-/// The bound of every replication; `None` unless all are known.
-fn floor(
+/// The floors of the first ten replications, as many as an interval needs: a floor takes longer than a run. `None` unless all of
+/// them are known.
+fn floors(
     plain: &Scenario,
     replications: &[Replication],
     times: Option<&TraceTimes>,
-    profile: Profile,
     bound: BoundOf<'_>,
-) -> Option<Vec<f64>> {
+) -> Option<Vec<Box<dyn Floor>>> {
     let of = |replication: &Replication| {
         let plan = match (times, replication.window) {
             (Some(times), Some(window)) => times.part(&plain.plan, window),
             _ => plain.plan.clone(),
         };
-        bound(&Plan { seed: replication.seed, ..plan }, profile)
+        bound(&Plan { seed: replication.seed, ..plan })
     };
-    replications.par_iter().map(of).collect::<Vec<_>>().into_iter().collect()
+    let first = &replications[..replications.len().min(LEAST)];
+    first.par_iter().map(of).collect::<Vec<_>>().into_iter().collect()
 }
 
 /// What differs from one replication to the next, in words.

@@ -3,11 +3,21 @@
 use crate::experiment::{self, RunError, RunOptions};
 use crate::ledger::{Profile, Rounding};
 use crate::results::Summary;
+use crate::results::summary::{Figures, Jobs};
 use crate::scenario::Scenario;
 use crate::sim::plan::Plan;
 
+/// Jobs of an endpoint that did not get what they were promised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// Missed a target and yet had a result.
+    pub late: u64,
+    /// Had none.
+    pub lost: u64,
+}
+
 /// What one run yields.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     /// Dollars, by [`Profile::index`].
     pub cost_usd: [f64; 2],
@@ -33,6 +43,22 @@ pub struct Sample {
     pub hours: f64,
     /// False when jobs were left that could never finish.
     pub complete: bool,
+    /// What each endpoint missed; empty where it was not kept.
+    pub missed: Vec<Missed>,
+}
+
+impl Missed {
+    fn of(figures: &Figures) -> Missed {
+        let jobs = &figures.jobs;
+        let lost = lost(jobs);
+        let counted = jobs.submitted.saturating_sub(jobs.cancelled) as f64;
+        let missed = figures.slo_attainment.map_or(0.0, |met| ((1.0 - met) * counted).round());
+        Missed { late: (missed as u64).saturating_sub(lost), lost }
+    }
+}
+
+fn lost(jobs: &Jobs) -> u64 {
+    jobs.failed + jobs.timed_out + jobs.rejected + jobs.unfinished
 }
 
 impl Sample {
@@ -44,7 +70,7 @@ impl Sample {
         Sample {
             cost_usd: [total.cost_usd.seed.total, total.cost_usd.documented.total],
             completed: jobs.completed,
-            lost: jobs.failed + jobs.timed_out + jobs.rejected + jobs.unfinished,
+            lost: lost(jobs),
             wait_mean_s: or_zero(wait.mean),
             wait_p50_s: or_zero(wait.p50),
             wait_p95_s: or_zero(wait.p95),
@@ -54,6 +80,7 @@ impl Sample {
             starts: total.starts.asked,
             hours: summary.observed_s / 3_600.0,
             complete: summary.complete,
+            missed: summary.endpoints.iter().map(|endpoint| Missed::of(&endpoint.figures)).collect(),
         }
     }
 

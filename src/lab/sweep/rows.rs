@@ -129,5 +129,6 @@ fn sample(columns: &[(String, Column)], row: usize) -> Option<Sample> {
         starts: count(10)?,
         hours: number(11)??,
         complete: count(12)? == 1,
+        missed: Vec::new(),
     })
 }

@@ -189,7 +189,8 @@ mod tests {
     fn losing_jobs_is_no_way_to_a_goal() {
         let default = [Sample { wait_p95_s: 4.0, lost: 2, ..Sample::default() }];
         let limits = Goal::NoWorseThanDefault.limits(&default);
-        let missed = |sample: Sample| limits.iter().map(|limit| limit.missed(&[sample], 0.0)).sum::<f64>();
+        let missed =
+            |sample: Sample| limits.iter().map(|limit| limit.missed(std::slice::from_ref(&sample), 0.0)).sum::<f64>();
         assert_eq!(missed(Sample { wait_p95_s: 4.0, lost: 2, ..Sample::default() }), 0.0);
         assert!(missed(Sample { wait_p95_s: 1.0, lost: 9, ..Sample::default() }) > 1.0);
     }

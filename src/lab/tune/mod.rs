@@ -35,8 +35,12 @@ const VALIDATION_FIRST: u64 = 1_001;
 const VALIDATION_RUNS: usize = 20;
 /// As many on a recorded trace, where seeds vary service times and failures only.
 const VALIDATION_RUNS_TRACE: usize = 10;
-/// Parts of the validation data that are looked at one by one.
+/// Most parts of the validation data that are looked at one by one.
 const PARTS: usize = 10;
+/// Shorter parts than an hour tell more of the cold starts at their beginnings than of the settings.
+const PART_LEAST_S: f64 = 3_600.0;
+/// Fewer parts tell nothing.
+const PARTS_LEAST: usize = 3;
 /// How the choice is called in tables.
 pub const TUNED: &str = "tuned";
 
@@ -124,7 +128,10 @@ pub fn tune(
         let fit = found.all.iter().filter(|of| meets(of, margin));
         fit.min_by(|a, b| cost(a).total_cmp(&cost(b)))
     };
-    let chosen = cheapest(options.margin).or_else(|| cheapest(0.0));
+    // The margin is there to be safe, not to be dearer than what is to be beaten.
+    let default_cost = mean(&found.default, |sample| sample.cost(options.profile));
+    let worth_it = |of: &&Evaluated| options.goal != Goal::NoWorseThanDefault || cost(of) < default_cost;
+    let chosen = cheapest(options.margin).filter(worth_it).or_else(|| cheapest(0.0));
     let baseline = point(Candidate::platform_default(), &found.default, &limits)?;
     let mut tuning = Tuning {
         version: TUNING_VERSION,
@@ -147,9 +154,15 @@ pub fn tune(
             .collect(),
         ..Tuning::default()
     };
-    if chosen.is_some_and(|of| !meets(of, options.margin)) {
+    // The defaults are settings too.
+    if tuning.baseline.meets && chosen.is_none_or(|of| default_cost <= cost(of)) {
+        tuning.chosen = Some(tuning.baseline.clone());
+        tuning
+            .notes
+            .push("nothing that was tried is cheaper than the platform's defaults, which meet the goal".to_owned());
+    } else if chosen.is_some_and(|of| !meets(of, options.margin)) {
         tuning.notes.push(format!(
-            "nothing keeps a margin of {} % to the limits on the training data: the choice only just meets them",
+            "nothing worth it keeps a margin of {} % to the limits on the training data: the choice only just meets them",
             100.0 * options.margin
         ));
     }
@@ -231,7 +244,8 @@ fn data(plain: &Scenario, options: &Options) -> Result<Data, TuneError> {
     };
     let rungs = vec![rung(0.125, 1), rung(0.25, 1), rung(0.5, 1), rung(1.0, 1), rung(1.0, 2)];
     let validation = (0..VALIDATION_RUNS_TRACE as u64).map(|n| window(middle, until, VALIDATION_FIRST + n)).collect();
-    let length = (until - middle) / PARTS as f64;
+    let parts = (((until - middle) / PART_LEAST_S) as usize).min(PARTS);
+    let length = (until - middle) / parts.max(1) as f64;
     let part = |n: usize| {
         let begin = middle + n as f64 * length;
         window(begin, begin + length, VALIDATION_FIRST + n as u64)
@@ -243,9 +257,9 @@ fn data(plain: &Scenario, options: &Options) -> Result<Data, TuneError> {
             all: validation,
             says: format!("service times and failures only (the trace from {middle:.0} s to {until:.0} s, held back)"),
         },
-        parts: Some(Replications::Given {
-            all: (0..PARTS).map(part).collect(),
-            says: format!("the tenth of the held-back trace ({length:.0} s each, begun without flex workers)"),
+        parts: (parts >= PARTS_LEAST).then(|| Replications::Given {
+            all: (0..parts).map(part).collect(),
+            says: format!("the part of the held-back trace ({length:.0} s each, begun without flex workers)"),
         }),
         validated_on: format!("the trace from {middle:.0} s to {until:.0} s, which the search has not seen"),
         times: Some(times),

@@ -137,7 +137,10 @@ impl<'a> Search<'a> {
             per_trial += share * rung.len() as f64;
             share /= KEPT_ONE_IN as f64;
         }
-        let wanted = (RACE_SHARE * self.options.budget as f64 / per_trial) as usize;
+        // The defaults run on every rung as well, for limits that are relative to them.
+        let for_defaults: usize = self.rungs.iter().map(Vec::len).sum();
+        let left = RACE_SHARE * self.options.budget as f64 - for_defaults as f64;
+        let wanted = (left / per_trial).max(0.0) as usize;
         let mut trials: Vec<Trial> = (0..self.bases.len()).map(|base| Trial { base, places: Vec::new() }).collect();
         trials.retain(|trial| self.is_new(trial));
         // A policy without settings to vary yields no further trials: bounded attempts instead of an endless search for them.
@@ -146,7 +149,12 @@ impl<'a> Search<'a> {
                 break;
             }
             let base = attempt % self.bases.len().max(1);
-            let places = self.bases[base].drawn(&mut self.stream);
+            // Half of them anywhere, half around the policy as it is: in many dimensions most places are bad ones.
+            let anywhere = (attempt / self.bases.len().max(1)).is_multiple_of(2);
+            let places = match anywhere {
+                true => self.bases[base].drawn(&mut self.stream),
+                false => self.bases[base].near(&[], FIRST_STEP.0, &mut self.stream),
+            };
             let trial = Trial { base, places };
             if self.is_new(&trial) {
                 trials.push(trial);

@@ -158,8 +158,7 @@ impl Base {
             self.add("idle_timeout_s", Range::Number { low, high, log: true, whole: false }, &json!(5));
         }
         if active_most > 0 {
-            let range = Range::Number { low: 0.0, high: f64::from(active_most), log: false, whole: true };
-            self.add(ACTIVE, range, &json!(0));
+            self.add(ACTIVE, active_workers(active_most), &json!(0));
         }
     }
 
@@ -246,6 +245,12 @@ fn range_of(values: &Values) -> Range {
                 .collect(),
         ),
     }
+}
+
+/// None in half of the draws: an active worker is paid for all day, and most traffic does not deserve one.
+fn active_workers(most: u32) -> Range {
+    let some = (1..=most).map(|active| json!(active));
+    Range::Choice((0..most).map(|_| json!(0)).chain(some).collect())
 }
 
 /// A range around the default that a search can cover, and the default. Ranges of the registry say what is possible, not what is

@@ -97,8 +97,12 @@ fn a_trace_is_split_in_time_and_settings_that_cannot_run_are_counted() {
     let validation = tuning.validation.as_ref().unwrap();
     assert_eq!((validation.seeds.len(), validation.windows[0][1]), (10, 3_980.000_001));
     assert_eq!(validation.windows[0][0], 0.6 * 3_980.000_001);
-    assert_eq!(tuning.by_part.as_ref().unwrap().seeds.len(), 10);
-    assert!(tuning.verdict.parts.is_some_and(|[parts, ..]| parts == 10));
+    assert!(tuning.by_part.is_none() && tuning.verdict.parts.is_none(), "26 minutes have no parts of an hour");
+    let rows: String = (0..2_000).map(|row| format!("{},a\n", 20 * row)).collect();
+    fs::write(scratch.0.join("t.csv"), format!("arrival_s,endpoint\n{rows}")).unwrap();
+    let day = found(&Options { budget: 30, ..options.clone() }, 1);
+    assert_eq!(day.by_part.as_ref().unwrap().seeds.len(), 4);
+    assert!(day.verdict.parts.is_some_and(|[parts, ..]| parts == 4));
     let settings = Candidate::of_settings("x", "", &chosen.settings);
     assert_eq!(settings.overlays[0].settings().unwrap(), chosen.settings, "{}", json!(chosen.settings));
     let late = Options { validate_from_s: Some(9e9), ..options };

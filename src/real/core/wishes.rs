@@ -8,9 +8,9 @@ use super::api::{HandedJob, JobNotice, JobStatus, Place, Refusal};
 use super::desk::StopSignal;
 use super::tables::{Ended, TICKET_BIT};
 use super::{Core, Submitted};
-use crate::policy::Phase;
+use crate::policy::{Phase, ScaleReason};
 use crate::scheduler::{Command, Event, JobOutcome, ReleaseStatus, StopMode};
-use crate::units::{HostId, JobId, WorkerId};
+use crate::units::{EndpointId, HostId, JobId, WorkerId};
 
 impl Core {
     /// Notes what is to be done for a command once the batch is durable.
@@ -49,7 +49,23 @@ impl Core {
             Command::ReleaseChanged { endpoint, version, status: ReleaseStatus::RolledBack } => {
                 self.rolled_back(endpoint, version);
             }
+            Command::ScaleDecided { endpoint, reason: ScaleReason::PolicyFault, .. } => self.policy_failed(endpoint),
             _ => {}
+        }
+    }
+
+    /// Tells of the first failure of a policy; the count is in the transcript and survives restarts.
+    fn policy_failed(&self, endpoint: EndpointId) {
+        let name = self.definitions.by_number(endpoint).map_or("?", |definition| definition.config.id.as_str());
+        for (kind, faults) in self.scheduler.policy_faults(endpoint).into_iter().filter(|(_, faults)| faults.count == 1)
+        {
+            let first = faults.first.as_deref().unwrap_or_default();
+            tracing::warn!(
+                endpoint = name,
+                kind,
+                first,
+                "a policy failed; the platform's default answers in its place"
+            );
         }
     }
 

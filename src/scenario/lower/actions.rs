@@ -7,6 +7,7 @@ use crate::scenario::check::{Checker, Fill};
 use crate::scenario::expand::{fill_idle_timeout, scaler_uses_idle_timeout};
 use crate::scenario::node::Node;
 use crate::scenario::schema;
+use crate::scenario::scripts;
 use crate::scenario::types::endpoint::Endpoint;
 use crate::scenario::types::numbers::Seconds;
 use crate::scenario::types::world::ActionSpec;
@@ -138,10 +139,20 @@ fn updated(mut before: Node, set: Node) -> Node {
         if timeout && !keep_alive {
             map.remove("keep_alive");
         }
+        // A policy in a file has its own parameters: nothing of the one before it is left.
+        for (kind, _) in scripts::KINDS {
+            let renamed = set.get(kind).is_some_and(|new| new.get("type").is_some());
+            if renamed && [map.get(kind), set.get(kind)].into_iter().flatten().any(scripts::is_attached) {
+                map.remove(kind);
+            }
+        }
     }
     before.lay_over(set);
-    let scaler = before.get("scaler").and_then(|scaler| scaler.get("type")).and_then(Node::as_text);
-    let uses_timeout = scaler.is_none_or(scaler_uses_idle_timeout);
+    let name = before.get("scaler").and_then(|scaler| scaler.get("type")).and_then(Node::as_text);
+    let uses_timeout = before
+        .get("scaler")
+        .and_then(scripts::uses_idle_timeout)
+        .unwrap_or_else(|| name.is_none_or(scaler_uses_idle_timeout));
     if let Some(map) = before.as_map_mut() {
         if !uses_timeout && !timeout {
             map.remove("idle_timeout_s");

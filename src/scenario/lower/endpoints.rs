@@ -3,7 +3,6 @@
 use super::amounts::{choice, joined, least};
 use super::{Context, unless_zero};
 use crate::policy::{PolicyChoice, registry};
-use crate::scenario::expand::scaler_uses_idle_timeout;
 use crate::scenario::types::endpoint::{Backoff, Endpoint};
 use crate::scenario::types::work::{EndpointFaults, Start};
 use crate::scheduler::{BackoffSpec, DormancySpec, EndpointSpec, GpuClassId, PolicySet, RolloutSpec, StartStage};
@@ -151,7 +150,8 @@ impl Context<'_> {
     /// The platform refuses an idle timeout under REQUEST_COUNT or silently ignores it, by version; here it is a mistake.
     fn keep_alive(&mut self, endpoint: &Endpoint, path: &[&str]) -> PolicyChoice {
         let scaler = &endpoint.scaler.0.name;
-        if !scaler_uses_idle_timeout(scaler) {
+        let built = registry::scaling(&endpoint.scaler.0.choice());
+        if !built.map_or(true, |policy| policy.uses_idle_timeout()) {
             for (key, given) in
                 [("idle_timeout_s", endpoint.idle_timeout_s.is_some()), ("keep_alive", endpoint.keep_alive.is_some())]
             {

@@ -239,6 +239,9 @@ pub struct Policy {
     /// Name in the catalogue.
     #[serde(rename = "type")]
     pub name: String,
+    /// The text of a policy in a file of its own.
+    #[serde(default)]
+    pub source: Option<String>,
     /// Parameters.
     #[serde(flatten)]
     pub params: BTreeMap<String, ParamValue>,
@@ -247,7 +250,7 @@ pub struct Policy {
 impl Policy {
     /// As the scheduler knows it.
     pub fn choice(&self) -> PolicyChoice {
-        PolicyChoice { name: self.name.clone(), params: self.params.clone() }
+        PolicyChoice { name: self.name.clone(), params: self.params.clone(), source: self.source.clone() }
     }
 }
 
