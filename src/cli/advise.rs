@@ -249,7 +249,7 @@ fn page(shown: &str, log: &Log, given: &Given<'_>, advice: &Advice, writes: bool
         if ranges.days { format!("the {} days", ranges.blocks) } else { format!("{} equal parts", ranges.blocks) };
     let _ = writeln!(
         text,
-        "\n(low - high): 95 % interval over {blocks} of the log, each run alone; {} settings tried.",
+        "\n(low - high): 95 % interval, from how {blocks} of the log differ; {} settings tried.",
         advice.tried
     );
     if !writes {

@@ -97,7 +97,7 @@ fn a_list_of_times_becomes_settings_and_a_file_that_runs() {
 fn a_recorded_run_replays_identically_a_changed_one_does_not_and_other_settings_are_shown_beside_it() {
     let folder = folder("replay");
     let out = folder.join("run").display().to_string();
-    ended(&["run", QUICKSTART, "--set", "duration_s=30min", "--out", &out, "--transcript=jsonl"], 0);
+    ended(&["run", QUICKSTART, "--set", "duration_s=30m", "--out", &out, "--transcript=jsonl"], 0);
     let transcript = format!("{out}/transcript.jsonl");
     assert!(ended(&["replay", &transcript], 0).contains("identical"));
 

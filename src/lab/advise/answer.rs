@@ -132,7 +132,7 @@ pub fn advise(log: &Log, workload: &Workload, slo_wait_s: Option<f64>) -> Result
     let forecast = |place: usize| -> Result<Forecast, AdviseError> {
         let (settings, figures) = (finalists[place].clone(), figures[place]);
         Ok(Forecast {
-            ranges: ranges(workload, &settings, log)?,
+            ranges: ranges(workload, &settings, log)?.around(&figures, MONTH_S / span_s),
             month_documented_usd: figures.documented_usd / span_s * MONTH_S,
             month_seed_usd: figures.seed_usd / span_s * MONTH_S,
             settings,
@@ -161,6 +161,29 @@ pub fn advise(log: &Log, workload: &Workload, slo_wait_s: Option<f64>) -> Result
             best_active_doubled: need_twice.best_active,
         },
     })
+}
+
+impl Range {
+    /// The same spread around what the whole log gave: a block run alone begins cold and ends with a wait for its last worker, so
+    /// its level is not that of the whole, but blocks differ from each other as much as they do within it.
+    fn around(self, figures: &Figures, month: f64) -> Range {
+        let moved = |interval: Interval, value: f64| {
+            let factor = if interval.mean > 0.0 { value / interval.mean } else { 1.0 };
+            Interval {
+                mean: value,
+                low: interval.low.map(|low| low * factor),
+                high: interval.high.map(|high| high * factor),
+            }
+        };
+        let cold = moved(self.cold_share, figures.cold_share);
+        Range {
+            month_documented_usd: moved(self.month_documented_usd, figures.documented_usd * month),
+            month_seed_usd: moved(self.month_seed_usd, figures.seed_usd * month),
+            wait_p95_s: moved(self.wait_p95_s, figures.wait_p95_s),
+            cold_share: Interval { high: cold.high.map(|high| high.min(1.0)), ..cold },
+            ..self
+        }
+    }
 }
 
 /// How many workers the requests need.

@@ -117,7 +117,7 @@ fn one_endpoint(recording: &Recording, endpoint: &RecordedEndpoint, trace: &str)
         // What was recorded runs from the hand-out to the result: the pick-up is in it.
         "pacing": { "latency_s": 0, "period_s": if spec.pick_up == PickUp::Pull { 1 } else { 0 } },
         "service": { "type": "traced", "otherwise_s": endpoint.mean_service_s().unwrap_or(1.0) },
-        "traffic": { "type": "trace", "file": trace, "endpoint": spec.name },
+        "traffic": { "type": "trace", "file": trace, "rows": spec.name },
     });
     keep_alive(&mut map, spec);
     map
