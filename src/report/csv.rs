@@ -5,8 +5,11 @@ use crate::results::summary::{Figures, Summary};
 use crate::results::tables::{Cell, Kind, Table};
 use crate::results::{Format, OutputError};
 
-/// Columns of numbers of an endpoint, and where they come from.
-const FIGURES: [(&str, fn(&Figures) -> Option<f64>); 30] = [
+/// A column of numbers, and where they come from.
+type Figure = (&'static str, fn(&Figures) -> Option<f64>);
+
+/// Columns of numbers of an endpoint.
+const FIGURES: [Figure; 30] = [
     ("submitted", |of| Some(of.jobs.submitted as f64)),
     ("completed", |of| Some(of.jobs.completed as f64)),
     ("failed", |of| Some(of.jobs.failed as f64)),

@@ -27,8 +27,7 @@ struct Worker {
 pub(super) fn plot(run: &RunFolder) -> Option<Plot> {
     let workers = workers(run)?;
     let end = run.summary.simulated_s.max(1.0);
-    let hosts: Vec<u64> =
-        workers.iter().map(|worker| worker.host).collect::<BTreeSet<_>>().into_iter().collect();
+    let hosts: Vec<u64> = workers.iter().map(|worker| worker.host).collect::<BTreeSet<_>>().into_iter().collect();
     let gpus = run.summary.endpoints.iter().map(|endpoint| endpoint.settings.gpus_per_worker).max().unwrap_or(1);
     let each = if gpus > 1 { " A worker may hold several GPUs." } else { "" };
     let lanes = lanes(&workers);

@@ -152,10 +152,13 @@ fn label(
     }
 }
 
+/// A name with figures, and its bars.
+type BarRow = (String, Vec<(Interval, Ink, Hatch)>);
+
 /// A row of bars per policy: name and figure above, bars with intervals below.
 struct Bars<'a> {
     axis: &'a str,
-    rows: Vec<(String, Vec<(Interval, Ink, Hatch)>)>,
+    rows: Vec<BarRow>,
     entries: Vec<(Sample, String)>,
 }
 
@@ -202,7 +205,7 @@ fn draw_bars(scene: &mut Scene, bars: &Bars<'_>) -> Panel {
     const BAR: f64 = 13.0;
     let width = scene.width;
     let top = if bars.entries.is_empty() { 4.0 } else { legend(scene, 4.0, 0.0, &bars.entries) + 6.0 };
-    let row_height = |row: &(String, Vec<(Interval, Ink, Hatch)>)| 24.0 + BAR * row.1.len() as f64;
+    let row_height = |row: &BarRow| 24.0 + BAR * row.1.len() as f64;
     let bottom = top + bars.rows.iter().map(row_height).sum::<f64>() + 4.0;
     scene.height = bottom + 40.0;
     let most = bars.rows.iter().flat_map(|row| &row.1).map(|bar| ends(&bar.0)[1]).fold(0.0, f64::max);
@@ -280,7 +283,8 @@ mod tests {
         let mut table = table(2, 1.0);
         assert_eq!(plots(&table, "documented", "-2").len(), 2);
         table.bound_usd = Some(Interval { mean: 0.5, low: None, high: None });
-        table.policies[0].regret = Some(Regret { usd: Interval { mean: 0.5, low: None, high: None }, ratio: Some(2.0) });
+        table.policies[0].regret =
+            Some(Regret { usd: Interval { mean: 0.5, low: None, high: None }, ratio: Some(2.0) });
         let all = plots(&table, "documented", "-2");
         let names: Vec<&str> = all.iter().map(|plot| plot.name.as_str()).collect();
         assert_eq!(names, ["pareto-2", "costs-2", "regret-2"]);
