@@ -309,6 +309,7 @@ fn every_entry_says_what_it_is() {
                 let choice = PolicyChoice {
                     name: entry.name.to_owned(),
                     params: [(spec.name.to_owned(), spec.kind.default_value())].into(),
+                    source: None,
                 };
                 assert!(Params::check(&choice, entry.params).is_ok(), "{}: the default of {}", entry.name, spec.name);
             }

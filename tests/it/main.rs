@@ -4,6 +4,7 @@ mod books;
 mod checker;
 mod cli;
 mod e2e;
+mod foresight;
 mod golden;
 mod lab;
 mod live_traces;
