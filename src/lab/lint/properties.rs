@@ -145,7 +145,7 @@ fn settles(make: Seeing<'_>) -> Verdict {
     for start_s in STARTS_S {
         let mut policy = make();
         let mut world = World::new(&mut *policy, Scene { start_s: Some(start_s), ..STEADY });
-        let settled_s = 1_800 + 5 * start_s;
+        let settled_s = 1_800 + 10 * start_s;
         world.run(settled_s + WATCHED_S);
         let watched = &world.up[settled_s as usize..];
         let (least, most) = (watched.iter().min().copied().unwrap_or(0), watched.iter().max().copied().unwrap_or(0));
