@@ -9,6 +9,8 @@
     reason = "the command line is where arguments, environment and the wall clock (for progress) come in"
 )]
 
+mod advise;
+mod bound;
 mod calibrate;
 mod client;
 mod compare;
@@ -26,6 +28,7 @@ mod man;
 pub mod output;
 mod policy;
 mod progress;
+mod replay;
 mod run;
 mod schema;
 mod serve;
@@ -188,6 +191,12 @@ enum Verb {
     Calibrate(calibrate::CalibrateArgs),
     /// Make, list and revoke API keys
     Keys(keys::KeysArgs),
+    /// Tell what nobody could do it for, and what could be saved by what
+    Bound(bound::BoundArgs),
+    /// From a plain request log to an endpoint's settings, its bill and its waits
+    Advise(advise::AdviseArgs),
+    /// Tell a recorded transcript again, or ask what would have been under other settings
+    Replay(replay::ReplayArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one page per verb
@@ -218,6 +227,9 @@ impl Verb {
             Verb::Top(args) => top::run(args),
             Verb::Calibrate(args) => calibrate::run(args),
             Verb::Keys(args) => keys::run(args),
+            Verb::Bound(args) => bound::run(args),
+            Verb::Advise(args) => advise::run(args),
+            Verb::Replay(args) => replay::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }

@@ -20,6 +20,7 @@ mod jobs;
 mod pickup;
 pub mod plan;
 mod pulls;
+pub mod requests;
 mod speed;
 mod starts;
 pub mod streams;

@@ -5,6 +5,7 @@ mod catalogue;
 mod checker;
 mod cli;
 mod e2e;
+mod foresight;
 mod golden;
 mod lab;
 mod live_traces;

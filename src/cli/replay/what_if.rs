@@ -1,0 +1,262 @@
+//! `replay --policy | --set`: the recorded day under other settings, beside the same day as it was.
+
+use std::path::{Path, PathBuf};
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use super::{ReplayArgs, entries, open};
+use crate::cli::{Failure, output};
+use crate::experiment::{RunOptions, run_with};
+use crate::lab::candidate::Candidate;
+use crate::lab::replay::application::{application, trace};
+use crate::lab::replay::{Decision, Decisions, Difference, Recording, differences};
+use crate::ledger::{Ledger, Profile, Rounding};
+use crate::metrics::Metrics;
+use crate::report::format::{count, maybe_seconds, maybe_share, money, seconds};
+use crate::results::Summary;
+use crate::scenario::{self, Scenario};
+use crate::scheduler::Recorder;
+use crate::scheduler::follow::Follower;
+use crate::scheduler::transcript_json::{JsonReader, Record};
+use crate::scheduler::watch::Window;
+use crate::units::{Span, Time};
+
+/// Decisions of the same kind within this are the same decision: recorded lengths are kept to the microsecond.
+const ALIKE: Span = Span::from_millis(1);
+
+/// One column of the answer.
+#[derive(Clone, Debug, Serialize)]
+struct Column {
+    cost_documented_usd: f64,
+    cost_seed_usd: f64,
+    completed: u64,
+    wait_p50_s: Option<f64>,
+    wait_p95_s: Option<f64>,
+    wait_p99_s: Option<f64>,
+    cold_start_share: Option<f64>,
+    starts: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    recording: &'a str,
+    length_s: f64,
+    endpoints: Vec<&'a str>,
+    notes: &'a [String],
+    /// What the recording itself adds up to; none if it begins in the middle of things.
+    recorded: Option<Column>,
+    /// The recorded settings, simulated.
+    as_was: Column,
+    /// The changed settings, simulated.
+    what_if: Column,
+    /// Decisions of only one of the two simulated runs.
+    differences: &'a [Difference],
+}
+
+pub fn run(args: &ReplayArgs, files: &[PathBuf]) -> Result<(), Failure> {
+    let (recording, recorded) = take_up(files)?;
+    if recording.endpoints.iter().all(|endpoint| endpoint.jobs.is_empty()) {
+        return Err(Failure::input(format!("{}: no request is recorded there", args.source.display())));
+    }
+    let candidate = args.policy.as_deref().map_or_else(|| Ok(Candidate::as_written()), Candidate::find)?;
+    let scratch = Scratch::new(&trace(&recording))?;
+    let text = application(&recording, &scratch.0.display().to_string()).to_string();
+    let load = |overlays: &[_], overrides: &[String]| {
+        scenario::from_str_with(&text, "the recording", Path::new(""), overlays, overrides)
+    };
+    let as_was = load(&[], &[])?;
+    let changed = load(&candidate.overlays, &args.overrides)?;
+    let (was, was_decided) = simulate(&as_was)?;
+    let (is, is_decided) = simulate(&changed)?;
+    let found = differences(&was_decided, &is_decided, ALIKE);
+    let names: Vec<&str> = as_was.plan.endpoints.iter().map(|endpoint| endpoint.spec.name.as_str()).collect();
+    let answer = Answer {
+        recording: &recording.name,
+        length_s: recording.length().as_secs(),
+        endpoints: names,
+        notes: &recording.notes,
+        recorded,
+        as_was: of_summary(&was),
+        what_if: of_summary(&is),
+        differences: &found,
+    };
+    if args.json {
+        return output::answer_json(&answer);
+    }
+    recording.notes.iter().for_each(|note| output::note(&format!("note: {note}")));
+    output::answer(&page(&answer, &changes(args), args.show))
+}
+
+/// Reads the files, one after the other; the books of the recording if it begins at the beginning.
+fn take_up(files: &[PathBuf]) -> Result<(Recording, Option<Column>), Failure> {
+    let mut recording = Recording::default();
+    let mut books = None;
+    let mut next = None;
+    for path in files {
+        let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
+        let (header, reader) = JsonReader::new(open(path)?).map_err(|error| wrong(&error))?;
+        if next.is_some_and(|next| next != header.first_seq) {
+            let text = "records are missing between this transcript and the one before it; give one of them";
+            return Err(wrong(&text));
+        }
+        recording.begin(&header);
+        let books = books.get_or_insert_with(|| {
+            let ledger = Ledger::new(&header.scheduler.gpu_classes, Rounding::UpToSeconds, Window::ALL);
+            Follower::new((ledger, Metrics::new(Vec::new(), Window::ALL)))
+        });
+        let mut seq = header.first_seq;
+        let whole = !recording.from_the_middle;
+        entries(reader, |entry| {
+            recording.entry(entry);
+            seq = entry.seq + 1;
+            let at = Time(entry.at_us);
+            match &entry.record {
+                _ if !whole => {}
+                Record::Event(event) => books.event(at, event),
+                Record::Command(command) => books.command(at, command),
+            }
+        })
+        .map_err(|error| wrong(&error))?;
+        next = Some(seq);
+    }
+    recording.finish();
+    let end = recording.span.map_or(Time::ZERO, |(_, end)| end);
+    let column = books.filter(|_| !recording.from_the_middle).map(|books| {
+        let (ledger, metrics) = books.finish(end);
+        of_books(&ledger, &metrics)
+    });
+    Ok((recording, column))
+}
+
+fn of_books(ledger: &Ledger, metrics: &Metrics) -> Column {
+    let (total, cost) = (metrics.total(), ledger.total());
+    let wait = |q| total.lengths.wait.quantile(q).map(Span::as_secs);
+    Column {
+        cost_documented_usd: cost.total(Profile::Documented).total().as_usd(),
+        cost_seed_usd: cost.total(Profile::Seed).total().as_usd(),
+        completed: total.jobs.of(crate::scheduler::JobOutcome::Completed),
+        wait_p50_s: wait(0.5),
+        wait_p95_s: wait(0.95),
+        wait_p99_s: wait(0.99),
+        cold_start_share: total.cold_share(),
+        starts: total.workers.starts,
+    }
+}
+
+fn of_summary(summary: &Summary) -> Column {
+    let total = &summary.total;
+    Column {
+        cost_documented_usd: total.cost_usd.documented.total,
+        cost_seed_usd: total.cost_usd.seed.total,
+        completed: total.jobs.completed,
+        wait_p50_s: total.wait_s.p50,
+        wait_p95_s: total.wait_s.p95,
+        wait_p99_s: total.wait_s.p99,
+        cold_start_share: total.cold_start_share,
+        starts: total.starts.asked,
+    }
+}
+
+fn simulate(scenario: &Scenario) -> Result<(Summary, Vec<Decision>), Failure> {
+    let mut decisions = Decisions::default();
+    let options = RunOptions { name: scenario.settings.name.clone(), ..RunOptions::default() };
+    let (outcome, ()) = run_with(&scenario.plan, &options, (), &mut decisions, &mut |_| {})?;
+    Ok((outcome.summary, decisions.made))
+}
+
+fn changes(args: &ReplayArgs) -> String {
+    let policy = args.policy.iter().map(|policy| format!("policy {policy}"));
+    policy.chain(args.overrides.iter().cloned()).collect::<Vec<_>>().join(", ")
+}
+
+fn page(answer: &Answer<'_>, changes: &str, show: usize) -> String {
+    let mut text = format!("{}, {}; what if: {changes}\n\n", answer.recording, seconds(answer.length_s));
+    text += &table(answer);
+    if answer.recorded.is_some() {
+        text.push_str("\nas was: the recorded settings simulated; how far it is from the recording is how far to trust the last column\n");
+    }
+    let found = answer.differences;
+    if found.is_empty() {
+        return text + "\nEvery worker is started and stopped at the same moments.\n";
+    }
+    text += &format!("\n{} starts and stops differ", count(found.len() as u64));
+    text += &if found.len() > show { format!("; the first {show}:\n\n") } else { ":\n\n".to_owned() };
+    text + &decisions(answer, show)
+}
+
+fn table(answer: &Answer<'_>) -> String {
+    let columns: Vec<&Column> = answer.recorded.iter().chain([&answer.as_was, &answer.what_if]).collect();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let heads = if answer.recorded.is_some() {
+        &["", "recorded", "as was", "what if", "change"][..]
+    } else {
+        &["", "as was", "what if", "change"]
+    };
+    table.set_header(heads);
+    let mut row = |what: &str, value: fn(&Column) -> String, figure: Option<fn(&Column) -> f64>| {
+        let mut cells = vec![what.to_owned()];
+        cells.extend(columns.iter().map(|column| value(column)));
+        let change = figure.map(|figure| change(figure(&answer.as_was), figure(&answer.what_if)));
+        cells.push(change.unwrap_or_default());
+        table.add_row(cells);
+    };
+    row("bill, documented", |c| money(c.cost_documented_usd), Some(|c| c.cost_documented_usd));
+    row("bill, seed", |c| money(c.cost_seed_usd), Some(|c| c.cost_seed_usd));
+    row("jobs completed", |c| count(c.completed), None);
+    row("wait p50", |c| maybe_seconds(c.wait_p50_s), None);
+    row("wait p95", |c| maybe_seconds(c.wait_p95_s), Some(|c| c.wait_p95_s.unwrap_or(0.0)));
+    row("wait p99", |c| maybe_seconds(c.wait_p99_s), Some(|c| c.wait_p99_s.unwrap_or(0.0)));
+    row("jobs that waited for a start", |c| maybe_share(c.cold_start_share), None);
+    row("starts", |c| count(c.starts), Some(|c| c.starts as f64));
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    format!("{}\n", table.trim_fmt())
+}
+
+fn change(from: f64, to: f64) -> String {
+    if from == to {
+        return "same".to_owned();
+    }
+    if from <= 0.0 {
+        return "from nothing".to_owned();
+    }
+    format!("{:+.1} %", (to / from - 1.0) * 100.0)
+}
+
+fn decisions(answer: &Answer<'_>, show: usize) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["time", "endpoint", "as was", "what if"]);
+    let told = |decision: &Option<Decision>| match decision {
+        None => "-".to_owned(),
+        Some(one) => {
+            let reason = if one.reason.is_empty() { String::new() } else { format!(" ({})", one.reason) };
+            let verb = if one.start { "starts" } else { "stops" };
+            format!("{verb} a worker, then {} up{reason}", one.workers)
+        }
+    };
+    for one in answer.differences.iter().take(show) {
+        let Some(decision) = one.first.as_ref().or(one.second.as_ref()) else { continue };
+        let name = answer.endpoints.get(decision.endpoint as usize).copied().unwrap_or("?");
+        table.add_row([format!("{:.1} s", decision.at_s), name.to_owned(), told(&one.first), told(&one.second)]);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// The trace in a file of its own, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(text: &str) -> Result<Scratch, Failure> {
+        let path = std::env::temp_dir().join(format!("thermocline-replay-{}.csv", std::process::id()));
+        std::fs::write(&path, text).map_err(|error| output::cannot_write(&path, &error))?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed from the folder for temporary files is the system's to clear.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

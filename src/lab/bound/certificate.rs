@@ -1,0 +1,140 @@
+//! What a lam proves about a set of jobs, also for policies that are late with some of them or lose some.
+
+use rayon::prelude::*;
+
+use super::rent::Rent;
+use super::stretches::Problem;
+
+/// Lower bounds that one lam proves, in seconds of rent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Certificate {
+    /// Every job within the limit.
+    pub whole: f64,
+    /// Integral of lam over what is billed: an always-on worker can save at most that.
+    pub taken: f64,
+    /// Sums of the largest contributions: what losing so many jobs can take off at most.
+    lost: Vec<f64>,
+    /// The same for being late with them.
+    late: Vec<f64>,
+}
+
+/// Floating-point sums may be wrong in the last digits; the bound gives that away.
+const SAFETY: f64 = 1.0 - 1e-9;
+/// Service times for which the cheapest place anywhere is looked up.
+const RUNGS: usize = 40;
+
+impl Certificate {
+    /// Evaluates `rent` for all jobs of `problem`.
+    pub fn of(problem: &Problem, rent: &Rent) -> Certificate {
+        let (waiting, share) = (problem.waiting, problem.share);
+        let phis: Vec<f64> =
+            problem.wishes.par_iter().map(|wish| rent.least(*wish, waiting, share).0 * SAFETY).collect();
+        let lows = lows(problem, rent);
+        let drops = phis.iter().zip(&lows).map(|(phi, low)| (phi - low).max(0.0)).collect();
+        let taken = rent.between(problem.span.0, problem.span.1);
+        Certificate { whole: phis.iter().sum(), taken, lost: largest(phis), late: largest(drops) }
+    }
+
+    /// The bound for a policy that let `late` jobs wait beyond the limit and brought no result for `lost`.
+    pub fn without(&self, late: u64, lost: u64) -> f64 {
+        let off = |sums: &[f64], count: u64| {
+            let place = usize::try_from(count).unwrap_or(usize::MAX).min(sums.len());
+            place.checked_sub(1).map_or(0.0, |last| sums[last])
+        };
+        (self.whole - off(&self.lost, lost) - off(&self.late, late)).max(0.0)
+    }
+}
+
+/// The least that each job contributes wherever it runs.
+fn lows(problem: &Problem, rent: &Rent) -> Vec<f64> {
+    let most = problem.wishes.iter().map(|wish| wish.service).fold(0.0, f64::max);
+    let least = problem.wishes.iter().map(|wish| wish.service).fold(f64::INFINITY, f64::min).max(1e-3);
+    let step = libm::pow((most / least).max(1.0 + 1e-9), 1.0 / (RUNGS - 1) as f64);
+    let rungs: Vec<f64> = (0..RUNGS).map(|k| least * libm::pow(step, k as f64)).collect();
+    let values: Vec<f64> = rungs.par_iter().flat_map(|rung| rent.lows(&[*rung])).collect();
+    let of = |service: f64| {
+        // The rung at or below it: a longer job contributes no less.
+        let place = rungs.partition_point(|rung| *rung <= service);
+        place.checked_sub(1).map_or(0.0, |place| values[place]) * problem.share * SAFETY
+    };
+    problem.wishes.iter().map(|wish| of(wish.service)).collect()
+}
+
+/// Running sums, largest first.
+fn largest(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_by(|a, b| b.total_cmp(a));
+    let mut sum = 0.0;
+    values.iter_mut().for_each(|value| {
+        sum += *value;
+        *value = sum;
+    });
+    values
+}
+
+/// Several certificates for the same jobs. With A always-on workers each proves `without(..) + A * (their price - taken)`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Proof {
+    /// What each lam proves.
+    pub certificates: Vec<Certificate>,
+    /// Price of an always-on worker in seconds of rent for the whole time; none where there may be none.
+    pub always_on: Option<f64>,
+}
+
+impl Proof {
+    /// The best proven bound, and the number of always-on workers at which it is lowest.
+    pub fn bound(&self, late: u64, lost: u64) -> (f64, usize) {
+        let lines: Vec<(f64, f64)> = self
+            .certificates
+            .iter()
+            .map(|one| (one.without(late, lost), self.always_on.map_or(0.0, |price| price - one.taken)))
+            .collect();
+        let at = |active: usize| {
+            lines.iter().map(|(value, slope)| value + slope * active as f64).fold(f64::NEG_INFINITY, f64::max).max(0.0)
+        };
+        if self.always_on.is_none() {
+            return (at(0), 0);
+        }
+        // The largest of straight lines is convex: past its lowest point it only rises.
+        let mut active = 0;
+        while active < 100_000 && at(active + 1) < at(active) {
+            active += 1;
+        }
+        (at(active), active)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::bound::rent::{Waiting, Wish};
+
+    #[test]
+    fn late_and_lost_jobs_only_take_off_what_they_can() {
+        let wishes: Vec<Wish> = (1..=4).map(|k| Wish { at: f64::from(k) * 20.0, service: f64::from(k) }).collect();
+        let waiting = Waiting { limit: 0.0, price: 0.0 };
+        let problem = Problem { wishes, start_s: 5.0, waiting, share: 1.0, span: (0.0, 100.0), begun: false };
+        // Each job pays for a start of its own: lam is 5 more than rent, spread over the job.
+        let (mut times, mut sums) = (vec![0.0], vec![0.0]);
+        for wish in &problem.wishes {
+            let before = sums[sums.len() - 1];
+            times.extend([wish.at, wish.at + wish.service]);
+            sums.extend([before, before + wish.service + 5.0]);
+        }
+        let mut rent = Rent::new(times, sums, 1.0);
+        assert_eq!(rent.repair(5.0, false), 0.0);
+        let proof = Certificate::of(&problem, &rent);
+        assert!((proof.whole - 30.0).abs() < 1e-6 && (proof.taken - 30.0 - 16.0).abs() < 1e-6, "{proof:?}");
+        assert!((proof.without(0, 1) - 21.0).abs() < 1e-6);
+        assert!((proof.without(0, 9) - 0.0).abs() < 1e-6);
+        assert!(proof.without(1, 0) < 30.0 && proof.without(4, 0) >= 0.0);
+    }
+
+    #[test]
+    fn always_on_workers_bend_the_bound() {
+        let line = |whole, taken| Certificate { whole, taken, lost: Vec::new(), late: Vec::new() };
+        let proof = Proof { certificates: vec![line(100.0, 60.0), line(70.0, 30.0)], always_on: Some(40.0) };
+        // 100 - 20 A against 70 + 10 A: they meet at A = 1.
+        assert_eq!(proof.bound(0, 0), (80.0, 1));
+        assert_eq!(Proof { always_on: None, ..proof }.bound(0, 0), (100.0, 0));
+    }
+}

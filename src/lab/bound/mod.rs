@@ -1,0 +1,332 @@
+//! What nobody can beat: the cost of somebody who knows the future, and how far each policy is from it.
+//!
+//! - `levels`: the cheapest workers for given start times, exact;
+//! - `rent`, `lp`, `stretches`, `certificate`: a lower bound with free start times, proven without trusting the solver;
+//! - `upper`: a schedule that is reached, so that the yardstick's own uncertainty is known;
+//! - `served`: a policy's own start times, which split its regret in two: *provisioning* (the workers that its start times would
+//!   have needed were cheaper) and *timing* (other start times would have been cheaper).
+//!
+//! **Which bill.** The bound is for the `documented` bill: a flex worker costs its price from the wake signal to the stop, so a start
+//! costs price times its length. Rounding to seconds, stops, image pulls, queues on hosts, throttling, crashes and repeated attempts
+//! only add to it. In the `seed` bill idle and starting flex workers are free: there never stopping a worker is optimal, and the
+//! bound is the work itself ([`Bounds::seed_usd`]).
+//!
+//! **What is assumed.** A job needs at least the time that it takes alone on the fastest host; a start takes the mean of the quickest
+//! way to a ready worker (where starts are drawn at random the bound holds on average: nobody knows how long a start will take); the
+//! lowest price of the classes allowed counts. Source: Lu, Chen, arXiv 1112.0442 for the levels; own derivation for the rest.
+
+pub mod certificate;
+pub mod levels;
+pub mod lp;
+pub mod regret;
+pub mod rent;
+pub mod served;
+pub mod stretches;
+#[cfg(test)]
+mod tests;
+pub mod upper;
+
+use serde::Serialize;
+
+use crate::scheduler::{EndpointSpec, GpuClassId};
+use crate::sim::SimError;
+use crate::sim::plan::{ActionKind, EndpointPlan, Plan};
+use crate::sim::requests::{Requests, requests, start_seconds};
+use crate::units::{EndpointId, Time};
+use certificate::{Certificate, Proof};
+use levels::{Held, Levels, at_once};
+pub use regret::Regret;
+use rent::{Rent, Waiting, Wish};
+pub use served::{Served, ServedJobs};
+use stretches::Problem;
+use upper::{Come, Terms};
+
+/// How hard to try. More effort makes the bound higher, never wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// Seconds for a hundred thousand jobs; for comparisons over many seeds.
+    Quick,
+    /// The usual.
+    #[default]
+    Normal,
+    /// Minutes.
+    Thorough,
+}
+
+/// What is asked of the one who knows the future.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Longest wait in seconds; none: each endpoint's own `slo.wait_s`, or else no limit.
+    pub slo_wait_s: Option<f64>,
+    /// Price of a second of waiting of one job, in USD; 0 = only the limit counts.
+    pub wait_usd_per_s: f64,
+    /// The bound is to hold for any number of always-on workers, not only for none.
+    pub any_active: bool,
+    /// How hard to try.
+    pub effort: Effort,
+    /// Least seconds of a start, where policies that are compared start more quickly than the plan; none: the plan's own.
+    pub start_s: Option<f64>,
+    /// Most jobs per worker at once, where policies that are compared allow more than the plan; none: the plan's own.
+    pub concurrency: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            slo_wait_s: None,
+            wait_usd_per_s: 0.0,
+            any_active: true,
+            effort: Effort::Normal,
+            start_s: None,
+            concurrency: None,
+        }
+    }
+}
+
+/// Bounds of one endpoint. All costs are of the `documented` bill unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EndpointBounds {
+    /// Whose.
+    pub endpoint: String,
+    /// Why there are none, where its requests depend on what the policy does. All figures are zero then.
+    pub unbounded: Option<String>,
+    /// Jobs that can be completed.
+    pub jobs: u64,
+    /// Seconds that they need.
+    pub work_s: f64,
+    /// Seconds from the beginning to the end of what is billed.
+    pub span_s: f64,
+    /// Flex price of a worker.
+    pub flex_usd_per_s: f64,
+    /// Active price of a worker.
+    pub active_usd_per_s: f64,
+    /// Seconds of a start.
+    pub start_s: f64,
+    /// Every start takes that long; else it is a mean.
+    pub start_is_constant: bool,
+    /// Longest wait allowed; none = no limit.
+    pub slo_wait_s: Option<f64>,
+    /// Proven: nobody can do it for less, every job within the wait allowed.
+    pub lb_usd: f64,
+    /// Reached by a schedule that is known: the truth lies between.
+    pub ub_usd: f64,
+    /// The work alone, at the flex price.
+    pub work_usd: f64,
+    /// Cheapest workers if no job waits at all, flex workers only.
+    pub zero_wait_flex_usd: f64,
+    /// The same with the best number of always-on workers.
+    pub zero_wait_usd: f64,
+    /// That number.
+    pub zero_wait_active: u64,
+    /// Starts in that schedule without always-on workers.
+    pub zero_wait_starts: u64,
+    /// Bridged idle seconds in it.
+    pub zero_wait_idle_s: f64,
+    /// The bound in the `seed` bill: idle and starting flex workers are free, so only the work has to be paid for.
+    pub seed_lb_usd: f64,
+    /// What the bound does not know, for people.
+    pub caveats: Vec<String>,
+    #[serde(skip)]
+    pub(super) state: State,
+}
+
+/// What regrets are computed from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct State {
+    pub proof: Proof,
+    pub places: u32,
+    pub wait_price: f64,
+    pub span: (f64, f64),
+    pub begun: bool,
+}
+
+/// Bounds of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bounds {
+    /// Of each endpoint, in the order of the plan.
+    pub endpoints: Vec<EndpointBounds>,
+    /// Sum of the proven bounds.
+    pub lb_usd: f64,
+    /// Sum of what is known to be reached.
+    pub ub_usd: f64,
+    /// Sum of the cheapest workers if no job waits.
+    pub zero_wait_usd: f64,
+    /// Sum of the bounds in the `seed` bill.
+    pub seed_usd: f64,
+}
+
+/// The requests of every endpoint of `plan`: when each comes and the least time that it holds a worker.
+///
+/// # Errors
+/// If the plan is not consistent or a trace cannot be read.
+pub fn jobs_of(plan: &Plan) -> Result<Vec<Requests>, SimError> {
+    requests(plan)
+}
+
+/// The bounds of `plan`, whatever its policies are. A plan with a warm-up is bounded in the part that counts.
+///
+/// # Errors
+/// As [`jobs_of`].
+pub fn for_plan(plan: &Plan, options: &Options) -> Result<Bounds, SimError> {
+    let requests = jobs_of(plan)?;
+    let endpoints: Vec<EndpointBounds> =
+        (0..).map(EndpointId).zip(&requests).map(|(id, requests)| endpoint(plan, id, requests, options)).collect();
+    let sum = |of: fn(&EndpointBounds) -> f64| endpoints.iter().map(of).sum();
+    Ok(Bounds {
+        lb_usd: sum(|bounds| bounds.lb_usd),
+        ub_usd: sum(|bounds| bounds.ub_usd),
+        zero_wait_usd: sum(|bounds| bounds.zero_wait_usd),
+        seed_usd: sum(|bounds| bounds.seed_lb_usd),
+        endpoints,
+    })
+}
+
+/// Prices of a worker: the lowest of the classes that it may run on and that some host has.
+fn prices(plan: &Plan, spec: &EndpointSpec) -> (f64, f64) {
+    let there = |class: &GpuClassId| plan.hosts.iter().any(|host| host.spec.gpu_class == *class);
+    let mut allowed: Vec<GpuClassId> = spec.gpu_classes.iter().copied().filter(there).collect();
+    if allowed.is_empty() {
+        allowed.clone_from(&spec.gpu_classes);
+    }
+    let gpus = f64::from(spec.gpus_per_worker);
+    let classes = allowed.iter().filter_map(|class| plan.scheduler.gpu_classes.get(usize::from(class.0)));
+    let least = |of: fn(&crate::scheduler::GpuClass) -> f64| classes.clone().map(of).fold(f64::INFINITY, f64::min);
+    let (flex, active) = (least(|class| class.flex.as_usd()), least(|class| class.active.as_usd()));
+    if flex.is_finite() { (flex * gpus, active * gpus) } else { (0.0, 0.0) }
+}
+
+/// Its settings hold from the beginning to the end.
+fn is_steady(plan: &Plan, id: EndpointId) -> bool {
+    let changes = |kind: &ActionKind| match kind {
+        ActionKind::Update { endpoint, .. } | ActionKind::Delete { endpoint } => *endpoint == id,
+        _ => false,
+    };
+    plan.deployed && !plan.actions.iter().any(|action| changes(&action.kind))
+}
+
+fn caveats(plan: &Plan, own: &EndpointPlan, constant: bool, left_out: usize) -> Vec<String> {
+    let mut caveats = Vec::new();
+    let mut say = |text: &str| caveats.push(text.to_owned());
+    if !constant {
+        say(
+            "starts take a random time: the bound holds on average, for all who cannot foresee how long a start will take",
+        );
+    }
+    if own.spec.concurrency > 1 {
+        say("several jobs share a worker: the bound lets each of them run at full speed, so it may be far below");
+    }
+    if left_out > 0 {
+        say(&format!("{left_out} jobs need longer than their execution timeout and are left out"));
+    }
+    if plan.actions.iter().any(|action| matches!(action.kind, ActionKind::Update { .. })) {
+        say("settings change on the way: each job is taken to meet the quickest release, at the lower of both prices");
+    }
+    caveats
+}
+
+fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options) -> EndpointBounds {
+    let own = &plan.endpoints[id.index()];
+    let (start_s, constant) = start_seconds(plan, id);
+    let start_s = options.start_s.unwrap_or(start_s);
+    let (flex, active) = prices(plan, &own.spec);
+    // An always-on worker is billed for the whole time only where it is there from the beginning and stays; else the lower price
+    // has to stand for both.
+    let flex = if options.any_active && !is_steady(plan, id) { flex.min(active) } else { flex };
+    let limit = options.slo_wait_s.or_else(|| own.slo_wait.map(|wait| wait.as_secs()));
+    let places = options.concurrency.unwrap_or(own.spec.concurrency).max(1);
+    let counted = |at: Time| at.since(Time::ZERO) >= plan.warm_up;
+    let jobs: Vec<Come> = requests
+        .jobs
+        .iter()
+        .filter(|job| job.can_end && counted(job.at) && !job.service.is_zero())
+        .map(|job| Come { at: job.at, service: job.service })
+        .collect();
+    let span = span(plan, &jobs);
+    let price = if flex > 0.0 { options.wait_usd_per_s / flex } else { 0.0 };
+    let waiting = Waiting { limit: limit.unwrap_or(f64::INFINITY), price };
+    // Seconds of rent; an always-on worker is one of these only where it is cheaper.
+    let ratio = if flex > 0.0 { active / flex } else { 1.0 };
+    let always_on = (options.any_active && ratio < 1.0).then_some((span.1 - span.0, ratio));
+    let held: Vec<Held> = jobs.iter().map(|job| at_once(job.at, job.service)).collect();
+    let begun = !plan.warm_up.is_zero();
+    let levels = Levels::of(&held, start_s, places);
+    let levels = if begun { levels.begun() } else { levels };
+    let best = always_on.map_or(0, |(billed_s, ratio)| levels.best_active(billed_s, ratio));
+    let work_s: f64 = jobs.iter().map(|job| job.service.as_secs()).sum();
+    let problem = Problem {
+        wishes: jobs.iter().map(|job| Wish { at: job.at.as_secs(), service: job.service.as_secs() }).collect(),
+        start_s,
+        waiting,
+        share: 1.0 / f64::from(places),
+        span,
+        begun,
+    };
+    let proof = prove(&problem, always_on, best, &levels, options.effort);
+    let terms = Terms { start_s, waiting, always_on };
+    let lb = proof.bound(0, 0).0;
+    let zero_wait = levels.cost_s(best, span.1 - span.0, ratio);
+    let ub = upper::best(&jobs, &terms).max(lb);
+    let work = work_s / f64::from(places);
+    let left_out = requests.jobs.iter().filter(|job| !job.can_end).count();
+    EndpointBounds {
+        endpoint: own.spec.name.clone(),
+        unbounded: requests.depends.map(str::to_owned),
+        jobs: jobs.len() as u64,
+        work_s,
+        span_s: span.1 - span.0,
+        flex_usd_per_s: flex,
+        active_usd_per_s: active,
+        start_s,
+        start_is_constant: constant,
+        slo_wait_s: limit,
+        lb_usd: lb * flex,
+        ub_usd: ub * flex,
+        work_usd: work * flex,
+        zero_wait_flex_usd: levels.flex_s() * flex,
+        zero_wait_usd: zero_wait * flex,
+        zero_wait_active: best as u64,
+        zero_wait_starts: levels.starts(),
+        zero_wait_idle_s: levels.idle_s(),
+        seed_lb_usd: work * flex * always_on.map_or(1.0, |(_, ratio)| ratio),
+        caveats: caveats(plan, own, constant, left_out),
+        state: State { proof, places, wait_price: options.wait_usd_per_s, span, begun },
+    }
+}
+
+/// What is billed: the whole run up to the last result, or the part of it that counts.
+fn span(plan: &Plan, jobs: &[Come]) -> (f64, f64) {
+    let last = jobs.iter().map(|job| job.at + job.service).max().unwrap_or(Time::ZERO);
+    let from = plan.warm_up.as_secs();
+    let until = match plan.duration {
+        Some(duration) if !plan.warm_up.is_zero() => (Time::ZERO + duration).min(last.max(Time::ZERO + plan.warm_up)),
+        _ => last,
+    };
+    (from, until.as_secs().max(from))
+}
+
+/// Certificates: of rent itself, of an always-on worker's price, of the zero-wait levels where nobody may wait, and of the dual
+/// solution for the numbers of always-on workers that matter.
+fn prove(problem: &Problem, always_on: Option<(f64, f64)>, best: usize, levels: &Levels, effort: Effort) -> Proof {
+    let mut proof = Proof { always_on: always_on.map(|(billed_s, ratio)| billed_s * ratio), ..Proof::default() };
+    let flat = Rent::flat();
+    let flat = if problem.begun { stretches::inside(problem, &flat) } else { flat };
+    proof.certificates.push(Certificate::of(problem, &flat));
+    if let Some((_, ratio)) = always_on {
+        proof.certificates.push(Certificate::of(problem, &flat.scaled(ratio)));
+    }
+    let free = problem.waiting.price == 0.0 && problem.waiting.limit.is_infinite();
+    if problem.wishes.is_empty() || free || problem.start_s <= 0.0 && always_on.is_none() {
+        return proof;
+    }
+    // The largest of the lines is lowest at some number of always-on workers; solve there until that number stays.
+    let mut solved = Vec::new();
+    let mut active = best;
+    let rounds = if effort == Effort::Quick { 2 } else { 4 };
+    while solved.len() < rounds && !solved.contains(&active) {
+        let rent = stretches::rent(problem, active as f64, effort);
+        proof.certificates.push(Certificate::of(problem, &rent));
+        solved.push(active);
+        active = proof.bound(0, 0).1.min(levels.levels.len() + 1);
+    }
+    proof
+}

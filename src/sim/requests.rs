@@ -1,0 +1,217 @@
+//! The requests of a plan without a run: when each comes, and the least time that it can hold a worker. Both are the same
+//! whatever the policy does (common random numbers), so a bound for all policies can be computed from them.
+
+use super::arrivals::Arrivals;
+use super::check;
+use super::endpoints::{Endpoint, attempt_index};
+use super::engine::SimError;
+use super::plan::{ActionKind, Plan, ReleasePlan};
+use super::streams::Streams;
+use crate::units::{EndpointId, Span, Time};
+use crate::workload::{ArrivalSpec, Distribution, WorkHint};
+
+/// Shared work is counted in floating point and rounded to microseconds: at most this much is lost.
+const ROUNDING: Span = Span(2);
+
+/// One request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// When it comes.
+    pub at: Time,
+    /// Least time from its hand-out to its result: alone on a worker of the fastest host, past its first jobs, pick-up included.
+    pub service: Span,
+    /// Its execution timeout lets it end at all.
+    pub can_end: bool,
+}
+
+/// The requests of one endpoint.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Requests {
+    /// In order of time.
+    pub jobs: Vec<Request>,
+    /// Why they depend on what a policy does, if they do: then `jobs` is empty.
+    pub depends: Option<&'static str>,
+}
+
+/// The requests of every endpoint of `plan`, in the order of its endpoints.
+///
+/// # Errors
+/// If the plan is not consistent or a trace cannot be read.
+pub fn requests(plan: &Plan) -> Result<Vec<Requests>, SimError> {
+    check::check(plan)?;
+    let streams = Streams::new(plan.seed);
+    let mut arrivals = Arrivals::open(plan, &streams)?;
+    let mut found: Vec<Requests> = plan.endpoints.iter().map(|_| Requests::default()).collect();
+    let mut works: Vec<Work> = Vec::new();
+    for (number, endpoint) in (0..).zip(&plan.endpoints) {
+        let fed = plan.endpoints.iter().any(|other| other.feeds.iter().any(|feed| feed.to.0 == number));
+        let closed = endpoint.traffic.sources.iter();
+        let closed = closed.into_iter().any(|source| matches!(source.arrivals, ArrivalSpec::ClosedLoop { .. }));
+        found[number as usize].depends = match (fed, closed) {
+            (true, _) => Some("its requests are outputs of another endpoint"),
+            (_, true) => Some("its clients wait for an answer before they ask again"),
+            _ => None,
+        };
+        works.push(Work::new(plan, EndpointId(number), &streams));
+    }
+    while arrivals.next_time() < Time::MAX {
+        let Some((endpoint, arrival)) = arrivals.take()? else { break };
+        let (found, work) = (&mut found[endpoint.index()], &works[endpoint.index()]);
+        let index = found.jobs.len() as u64;
+        let service = work.least(&arrival.work, index);
+        let own = arrival.execution_timeout.map(|timeout| timeout.span());
+        let can_end = own.or(work.timeout).is_none_or(|timeout| service <= timeout);
+        found.jobs.push(Request { at: arrival.at, service, can_end });
+    }
+    for requests in found.iter_mut().filter(|requests| requests.depends.is_some()) {
+        requests.jobs.clear();
+    }
+    Ok(found)
+}
+
+/// Seconds from the wish for a worker of endpoint `id` to its being ready: the mean of the quickest way, and whether every start
+/// takes exactly that long. Image pulls, queues on a host and slow hosts only add to it.
+pub fn start_seconds(plan: &Plan, id: EndpointId) -> (f64, bool) {
+    let endpoint = &plan.endpoints[id.index()];
+    let mut least = (f64::INFINITY, true);
+    let mut consider = |times: &[&Distribution]| {
+        let mean: f64 = times.iter().map(|time| time.mean()).sum();
+        if mean < least.0 {
+            least = (mean, times.iter().all(|time| time.scv().is_none_or(|scv| scv == 0.0)));
+        }
+    };
+    for release in releases(plan, id) {
+        let start = &release.start;
+        consider(&start.stages.iter().map(|stage| &stage.time).collect::<Vec<_>>());
+        if endpoint.spec.flashboot && start.freeze_probability > 0.0 {
+            consider(&[&start.resume]);
+        }
+    }
+    (least.0 * least_slowdown(plan), least.1)
+}
+
+/// The release that the endpoint begins with, and all that come later.
+fn releases(plan: &Plan, id: EndpointId) -> impl Iterator<Item = &ReleasePlan> {
+    let later = plan.actions.iter().filter_map(move |action| match &action.kind {
+        ActionKind::Update { endpoint, release, .. } if *endpoint == id => Some(&**release),
+        _ => None,
+    });
+    std::iter::once(&plan.endpoints[id.index()].release).chain(later)
+}
+
+fn least_slowdown(plan: &Plan) -> f64 {
+    plan.hosts.iter().map(|host| host.slowdown).fold(1.0, f64::min)
+}
+
+/// How the work of an endpoint's jobs is drawn.
+struct Work {
+    endpoint: Endpoint,
+    attempts: u32,
+    factor: f64,
+    timeout: Option<Span>,
+}
+
+impl Work {
+    fn new(plan: &Plan, id: EndpointId, streams: &Streams) -> Work {
+        let own = &plan.endpoints[id.index()];
+        let mut endpoint = Endpoint::new(id, own, streams);
+        let mut timeout = own.spec.execution_timeout;
+        for action in &plan.actions {
+            if let ActionKind::Update { endpoint: of, spec, release } = &action.kind
+                && *of == id
+            {
+                endpoint.update(spec, release);
+                timeout = [timeout, spec.execution_timeout].into_iter().flatten().min();
+            }
+        }
+        // A job that lost a worker draws its next attempt anew.
+        let faults = &plan.faults;
+        let safe = own.release.faults == Default::default()
+            && *faults == Default::default()
+            && plan.actions.is_empty()
+            && plan.hosts.iter().all(|host| host.tenants.is_none());
+        let attempts = if safe { 1 } else { own.spec.max_attempts.clamp(1, 10) };
+        let warm = releases(plan, id).map(|release| release.start.warm_up_factor).fold(1.0, f64::min);
+        Work { endpoint, attempts, factor: least_slowdown(plan) * warm, timeout }
+    }
+
+    fn least(&self, hint: &WorkHint, index: u64) -> Span {
+        let streams = &self.endpoint.streams;
+        (1..=self.attempts)
+            .map(|attempt| {
+                let index = attempt_index(index, attempt);
+                let latency =
+                    self.endpoint.latency.as_ref().map_or(Span::ZERO, |time| time.span(&mut streams.pick_up.at(index)));
+                let served = self.endpoint.releases.iter().map(|release| {
+                    let demand = release.service.demand(hint, &mut streams.service.at(index));
+                    let alone = demand.fixed.as_secs() + demand.shared / release.speed.rate(1);
+                    Span::from_secs(alone * self.factor)
+                });
+                latency + served.min().unwrap_or(Span::ZERO)
+            })
+            .min()
+            .map_or(Span::ZERO, |least| Span(least.0.saturating_sub(ROUNDING.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::follow::Follower;
+    use crate::scheduler::watch::{LiveJob, Watcher};
+    use crate::scheduler::{FinishCause, JobOutcome};
+    use crate::sim::{Clean, Simulation};
+    use crate::workload::SharedSpeed;
+
+    #[derive(Default)]
+    struct Seen(Vec<(Time, Span)>);
+
+    impl Watcher for Seen {
+        fn job_finished(&mut self, now: Time, job: &LiveJob, _: JobOutcome, _: FinishCause) {
+            self.0.push((job.accepted, now.since(job.assigned)));
+        }
+    }
+
+    fn held_against_a_run(clean: Clean) -> u64 {
+        let plan = Plan::clean(clean);
+        let mut follower = Follower::new(Seen::default());
+        let end = Simulation::new(&plan).unwrap().run(&mut follower, &mut |_| {}).unwrap();
+        let mut seen = follower.finish(end.now).0;
+        seen.sort();
+        let mut known: Vec<(Time, Span)> =
+            requests(&plan).unwrap()[0].jobs.iter().map(|job| (job.at, job.service)).collect();
+        known.sort();
+        assert_eq!(seen.len(), known.len());
+        let mut more = 0;
+        for ((at, took), (known_at, least)) in seen.iter().zip(&known) {
+            assert_eq!(at, known_at);
+            assert!(took.0 >= least.0, "{took} < {least}");
+            more += took.0 - least.0;
+        }
+        more
+    }
+
+    #[test]
+    fn requests_are_those_of_a_run_and_no_job_is_ever_quicker() {
+        let more = held_against_a_run(Clean { jobs: 2_000, ..Clean::default() });
+        assert!(more <= 2_000 * ROUNDING.0, "alone on its worker a job takes exactly its time: {more} us more");
+        let shared = Clean {
+            jobs: 2_000,
+            concurrency: 4,
+            speed: SharedSpeed::Power { exponent: 0.5 },
+            max: 20,
+            ..Clean::default()
+        };
+        assert!(held_against_a_run(shared) > 1_000_000);
+    }
+
+    #[test]
+    fn the_quickest_start_counts() {
+        let mut plan = Plan::clean(Clean::default());
+        assert_eq!(start_seconds(&plan, EndpointId(0)), (10.0, true));
+        plan.endpoints[0].spec.flashboot = true;
+        plan.endpoints[0].release.start.freeze_probability = 1.0;
+        plan.endpoints[0].release.start.resume = Distribution::Uniform { min: 1.0, max: 2.0 };
+        assert_eq!(start_seconds(&plan, EndpointId(0)), (1.5, false));
+    }
+}
