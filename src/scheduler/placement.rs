@@ -121,6 +121,10 @@ impl Scheduler {
     fn best_host(&self, id: WorkerId, except: Option<HostId>) -> Option<HostId> {
         let worker = self.worker(id);
         let entry = &self.endpoints[worker.endpoint.index()];
+        if worker.outdated {
+            // The endpoint's needs are those of another release now: it stays where it is until it is replaced.
+            return None;
+        }
         let fits = |host: &&Host| {
             Some(host.id) != except
                 && self.suits(host, worker.endpoint)
