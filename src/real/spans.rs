@@ -203,6 +203,8 @@ pub fn exporter(collector: &str) -> Result<(Sink, impl Future<Output = ()> + Sen
     if url.path() == "/" {
         url.set_path("/v1/traces");
     }
+    // Installed by whoever comes first; a second time is refused and harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client =
         reqwest::Client::builder().timeout(TIMEOUT).user_agent(concat!("thermocline/", env!("CARGO_PKG_VERSION")));
     let client = client.build().map_err(|error| wrong(&error.to_string()))?;
