@@ -63,7 +63,7 @@ fn the_bound_is_below_the_bill_and_says_what_the_rest_is_made_of() {
     let parts = number(&regret["provisioning_usd"]) + number(&regret["timing_usd"]);
     assert!((parts - number(&regret["regret_usd"])).abs() < 1e-9);
     assert_eq!(answer["profile"], "documented");
-    assert!(refusal(&["bound", QUICKSTART, "--slo-wait", "-1"]).contains("not negative"));
+    assert!(refusal(&["bound", QUICKSTART, "--slo-wait=-1"]).contains("not negative"));
 }
 
 #[test]

@@ -36,6 +36,8 @@ fn trap_2_a_poll_that_was_given_up_takes_no_job_along() {
     for _ in 0..5 {
         worker.take_and_hang_up();
     }
+    // A new poll takes the place of the one before it, whether or not its end has been noticed by now.
+    assert_eq!(worker.take(0).status, 204);
     let id = server.submit("e", json!({}));
     assert_eq!(worker.take_job(), id);
     assert_eq!(worker.done(&id, &json!({ "output": 1 })), 200);
