@@ -1,6 +1,6 @@
 //! Keep-alive by a histogram of idle times: wait for nearly all of the gaps that are usual, and no longer.
 //!
-//! Per rank of workers (see [`super::levels`]; rank 1 is the endpoint's own idle time), a histogram of gaps in `bins` of `bin_s`. With
+//! Per rank of workers (see `levels`; rank 1 is the endpoint's own idle time), a histogram of gaps in `bins` of `bin_s`. With
 //! at least `min_gaps` of them, most within the range, and concentrated (coefficient of variation of the counts per bin above `min_cv`):
 //! `timeout = (1 + margin) * tail`, tail = upper edge of the bin in which 99 % of the gaps have ended. Otherwise the whole range; where
 //! most gaps are longer than the range, one start's length (nothing within the range is worth waiting for).

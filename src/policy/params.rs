@@ -119,7 +119,7 @@ pub enum ParamKind {
     Word { choices: &'static [&'static str], default: &'static str },
     /// A switch.
     Switch { default: bool },
-    /// Minimums by hour and day, as [`schedule`](super::schedule) reads them.
+    /// Minimums by hour and day, as [`schedule`] reads them.
     Hours { default: &'static str },
 }
 

@@ -6,7 +6,7 @@
 //! - `break_even`: wait K, then stop. At most twice the cost of whoever knows the future, on every traffic.
 //! - `ski_random`: wait `K * ln(1 + (e - 1) U)`: at most e/(e-1) = 1.58 times, in expectation.
 //! - `ski_statistical`: the timeout that would have been cheapest for the latest gaps, all ranks of workers together.
-//! - `rank_timeout`: the same for each rank (see [`super::levels`]): the first worker waits long, the last one hardly.
+//! - `rank_timeout`: the same for each rank (see `levels`): the first worker waits long, the last one hardly.
 //!
 //! Sources: Karlin, Manasse, Rudolph, Sleator 1988; Karlin, Manasse, McGeoch, Owicki 1994; Lu and Chen, arXiv 1112.0442; policies 4,
 //! 7.2. They do badly on: regular gaps just longer than K (the first two pay twice), and traffic whose gaps change faster than they

@@ -79,7 +79,7 @@ fn a_run_becomes_a_page_pictures_and_tables_that_agree_with_its_summary() {
 fn names_in_results_are_words_and_never_markup() {
     let base = folder("hostile");
     let out = base.join("run").display().to_string();
-    done(&["run", "scenarios/quickstart.yaml", "--set", "duration_s=10min", "--out", &out, "--format", "csv"]);
+    done(&["run", "scenarios/quickstart.yaml", "--set", "duration_s=10m", "--out", &out, "--format", "csv"]);
     for file in ["summary.json", "timeline.csv", "workers.csv", "jobs.csv"] {
         let path = base.join("run").join(file);
         let text = read(&path).replace("sdxl", "<script>alert(1)</script>");
@@ -104,7 +104,7 @@ fn what_cannot_be_reported_is_refused_with_what_to_do() {
     fs::write(base.join("font.ttf"), "no font").expect("the file can be written");
     let font = base.join("font.ttf").display().to_string();
     let run = base.join("run").display().to_string();
-    done(&["run", "scenarios/quickstart.yaml", "--set", "duration_s=10min", "--out", &run]);
+    done(&["run", "scenarios/quickstart.yaml", "--set", "duration_s=10m", "--out", &run]);
     let message = refusal(&["report", &run, "--format", "png", "--font", &font]);
     assert!(message.contains("font.ttf is not a TrueType or OpenType font"), "{message}");
     refusal(&["report"]);

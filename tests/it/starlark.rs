@@ -162,7 +162,7 @@ fn what_a_file_cannot_say_is_refused_with_its_place() {
         ("{type: ../Cargo.star}", "no such file"),
         (
             "{type: bad.star, source: 'def advise(obs, state, params): return obs.nothing'}",
-            "bad.star:1:43: endpoints.a.scaler: the observation has no field of this name",
+            "bad.star:1:44: endpoints.a.scaler: the observation has no field of this name",
         ),
         (
             "{type: odd.star, source: 'def advise(obs, state, params): return [1]'}",

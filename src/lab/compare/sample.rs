@@ -107,7 +107,7 @@ pub fn run_options(scenario: &Scenario) -> RunOptions {
 /// Runs `plan` under `seed`.
 ///
 /// # Errors
-/// As [`experiment::run`].
+/// As [`experiment::run()`].
 pub fn run(plan: &Plan, seed: u64, options: &RunOptions) -> Result<Sample, RunError> {
     let plan = Plan { seed, ..plan.clone() };
     let outcome = experiment::run(&plan, options, &mut |_| {})?;

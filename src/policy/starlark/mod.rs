@@ -3,10 +3,10 @@
 //! Starlark is a small deterministic Python without clock, chance, files and modules of its own. What a file could still do is
 //! bounded: steps, bytes and depth of one call ([`limits`]), the size of what it keeps ([`data`]), and those built-in
 //! operations that could grow without bound in one step ([`guard`]). The way of a file: text -> outline of its nesting
-//! ([`outline`]) -> syntax tree, checked ([`check`]) -> frozen program ([`program`]) -> calls ([`scaling`], [`keep_alive`]).
+//! ([`outline`]) -> syntax tree, checked ([`check`]) -> frozen program ([`program`]) -> calls ([`scaling()`], [`keep_alive()`]).
 //! A call that fails is answered by the platform's default policy, counted and told ([`fault`]).
 //!
-//! The text travels in the [`PolicyChoice`](super::PolicyChoice) itself, so that a plan, a recorded transcript and a restart
+//! The text travels in the [`PolicyChoice`] itself, so that a plan, a recorded transcript and a restart
 //! hold the very policy that they ran with.
 
 pub mod answer;
@@ -61,7 +61,7 @@ pub fn scaling(choice: &PolicyChoice) -> Result<Box<dyn ScalingPolicy>, ParamErr
 /// Builds the keep-alive policy of a choice that names a file.
 ///
 /// # Errors
-/// As [`scaling`], where it has no `idle_timeout`.
+/// As [`scaling()`], where it has no `idle_timeout`.
 pub fn keep_alive(choice: &PolicyChoice) -> Result<Box<dyn KeepAlivePolicy>, ParamError> {
     Ok(Box::new(keep_alive::StarlarkKeepAlive::new(program(choice)?)?))
 }
