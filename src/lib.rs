@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod experiment;
+pub mod json;
 pub mod lab;
 pub mod ledger;
 pub mod metrics;

@@ -2,8 +2,6 @@
 //! would wait.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets as style};
 use serde::Serialize;
 
 use super::bound::not_negative;
-use super::{Failure, output};
+use super::{Failure, output, transcripts};
 use crate::lab::advise::application::{Given, Service};
 use crate::lab::advise::{Advice, AdviseError, Forecast, Log, Settings, Workload, advise};
 use crate::lab::replay::Recording;
@@ -20,7 +18,6 @@ use crate::results::Interval;
 use crate::scenario::node::{clean, printable};
 use crate::scenario::presets::{self, Preset};
 use crate::scenario::problem::suggestion;
-use crate::scheduler::transcript_json::{JsonReader, TranscriptError};
 use crate::workload::{TraceReader, TraceRow};
 
 /// GPU class where neither a preset nor the user names one.
@@ -152,26 +149,14 @@ fn read(args: &AdviseArgs) -> Result<Log, Failure> {
 }
 
 fn recording(path: &Path) -> Result<Recording, Failure> {
-    let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
-    let file = File::open(path).map_err(|error| wrong(&error))?;
-    let (header, reader) = JsonReader::new(BufReader::new(file)).map_err(|error| wrong(&error))?;
+    let (header, reader) = transcripts::open(path)?;
     let mut recording = Recording::default();
     recording.begin(&header);
-    take_up(reader, &mut recording).map_err(|error| wrong(&error))?;
+    for entry in reader {
+        recording.entry(&entry.map_err(|error| Failure::in_file(path, &error))?);
+    }
     recording.finish();
     Ok(recording)
-}
-
-fn take_up<R: BufRead>(reader: JsonReader<R>, recording: &mut Recording) -> Result<(), TranscriptError> {
-    for entry in reader {
-        match entry {
-            Ok(entry) => recording.entry(&entry),
-            // A gateway that was killed leaves half a line at the end.
-            Err(TranscriptError::Parse { error, .. }) if error.is_eof() => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 fn name_of(args: &AdviseArgs, log: &Log) -> String {

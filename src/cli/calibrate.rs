@@ -5,14 +5,11 @@ mod fit;
 mod fold;
 mod write;
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Failure, output};
-use crate::scheduler::transcript_json::{JsonReader, TranscriptError};
+use super::{Failure, output, transcripts};
 use fold::Seen;
 
 /// What can be typed after `calibrate`.
@@ -36,10 +33,14 @@ pub struct CalibrateArgs {
 }
 
 pub(super) fn run(args: &CalibrateArgs) -> Result<(), Failure> {
-    let files = transcripts(&args.source)?;
+    let files = transcripts::list(&args.source)?;
     let mut seen = Seen::default();
     for file in &files {
-        read(file, &mut seen).map_err(|error| Failure::input(format!("{}: {error}", file.display())))?;
+        let (header, reader) = transcripts::open(file)?;
+        seen.begin(&header);
+        for entry in reader {
+            seen.entry(&entry.map_err(|error| Failure::in_file(file, &error))?);
+        }
     }
     seen.finish();
     if seen.is_empty() {
@@ -58,51 +59,6 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<(), Failure> {
             Ok(())
         }
     }
-}
-
-/// The transcripts of a folder, oldest first.
-fn transcripts(source: &Path) -> Result<Vec<PathBuf>, Failure> {
-    if source.is_file() {
-        return Ok(vec![source.to_owned()]);
-    }
-    let below = source.join("transcripts");
-    let folder = if below.is_dir() { below } else { source.to_owned() };
-    let listed =
-        std::fs::read_dir(&folder).map_err(|error| Failure::input(format!("{}: {error}", folder.display())))?;
-    let mut files: Vec<PathBuf> = listed
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl") && path.is_file())
-        .collect();
-    // Their numbers have eight digits: the order of names is that of time.
-    files.sort();
-    if files.is_empty() {
-        let text = format!("{}: no transcripts (*.jsonl); a gateway with a data folder writes them", folder.display());
-        return Err(Failure::input(text));
-    }
-    Ok(files)
-}
-
-fn read(path: &Path, seen: &mut Seen) -> Result<(), TranscriptError> {
-    let file = File::open(path).map_err(|error| TranscriptError::Io { line: 0, error })?;
-    let (header, reader) = JsonReader::new(BufReader::new(file))?;
-    seen.begin(&header);
-    let mut last = None;
-    for entry in reader {
-        match entry {
-            Ok(entry) => {
-                if let Some(entry) = last.replace(entry) {
-                    seen.entry(&entry);
-                }
-            }
-            // A gateway that was killed leaves half a line at the end; half a line elsewhere is damage.
-            Err(TranscriptError::Parse { error, .. }) if error.is_eof() => break,
-            Err(error) => return Err(error),
-        }
-    }
-    if let Some(entry) = last {
-        seen.entry(&entry);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod serve;
 mod sweep;
 mod top;
 mod trace;
+mod transcripts;
 mod tune;
 mod validate;
 mod worker;
@@ -44,6 +45,7 @@ mod workers;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -78,6 +80,11 @@ impl Failure {
     /// Bad input, in the words of `message`.
     pub fn input(message: impl fmt::Display) -> Failure {
         Failure::Input(message.to_string())
+    }
+
+    /// Bad input in a file that cannot be opened or read.
+    pub fn in_file(path: &Path, error: &dyn fmt::Display) -> Failure {
+        Failure::input(format!("{}: {error}", path.display()))
     }
 
     /// A failure of ours, in the words of `message`.

@@ -3,17 +3,15 @@
 mod what_if;
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, output};
+use super::{Failure, output, transcripts};
 use crate::report::format::{count, seconds};
-use crate::scheduler::replay::{Difference, ReplayError, replay};
-use crate::scheduler::transcript_json::{Entry, JsonReader, Record, TranscriptError};
+use crate::scheduler::replay::{Difference, replay};
+use crate::scheduler::transcript_json::{Entry, Record};
 use crate::scheduler::transcript_text::TextLine;
 use crate::units::Time;
 
@@ -46,7 +44,7 @@ pub struct ReplayArgs {
 }
 
 pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
-    let files = transcripts(&args.source)?;
+    let files = transcripts::list(&args.source)?;
     if args.policy.is_some() || !args.overrides.is_empty() {
         return what_if::run(args, &files);
     }
@@ -89,7 +87,7 @@ struct Shown {
 }
 
 fn one(path: &Path) -> Result<Told, Failure> {
-    let replayed = replay(open(path)?).map_err(|error| refused(path, &error))?;
+    let replayed = replay(transcripts::text(path)?).map_err(|error| Failure::in_file(path, &error))?;
     let difference = match &replayed.difference {
         None => None,
         Some(difference) => Some(shown(path, difference)?),
@@ -108,14 +106,16 @@ fn one(path: &Path) -> Result<Told, Failure> {
 fn shown(path: &Path, difference: &Difference) -> Result<Shown, Failure> {
     let text = |command: &Option<_>| command.as_ref().map(|one| TextLine::Asked(difference.at, one).to_string());
     let mut before: VecDeque<String> = VecDeque::new();
-    read(path, |entry| {
-        if entry.seq < difference.seq {
-            if before.len() == CONTEXT {
-                before.pop_front();
-            }
-            before.push_back(line(entry));
+    for entry in transcripts::open(path)?.1 {
+        let entry = entry.map_err(|error| Failure::in_file(path, &error))?;
+        if entry.seq >= difference.seq {
+            break;
         }
-    })?;
+        if before.len() == CONTEXT {
+            before.pop_front();
+        }
+        before.push_back(line(&entry));
+    }
     Ok(Shown {
         record: difference.seq,
         at_s: difference.at.as_secs(),
@@ -158,63 +158,4 @@ fn page(told: &Told) -> String {
     text.push_str(&format!("   recorded  {}\n", difference.recorded.clone().unwrap_or_else(nothing)));
     text.push_str(&format!("   replayed  {}\n", difference.replayed.clone().unwrap_or_else(nothing)));
     text
-}
-
-/// The transcripts at `source`, oldest first.
-fn transcripts(source: &Path) -> Result<Vec<PathBuf>, Failure> {
-    if source.is_file() {
-        return Ok(vec![source.to_owned()]);
-    }
-    let below = source.join("transcripts");
-    let folder = if below.is_dir() { below } else { source.to_owned() };
-    let listed =
-        std::fs::read_dir(&folder).map_err(|error| Failure::input(format!("{}: {error}", folder.display())))?;
-    let mut files: Vec<PathBuf> = listed
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl") && path.is_file())
-        .collect();
-    // Their numbers have eight digits: the order of names is that of time.
-    files.sort();
-    if files.is_empty() {
-        return Err(Failure::input(format!(
-            "{}: no transcripts (*.jsonl) there; `thermocline run FILE --out DIR --transcript=jsonl` writes one, a gateway with a \
-             data folder keeps them",
-            folder.display()
-        )));
-    }
-    Ok(files)
-}
-
-fn open(path: &Path) -> Result<BufReader<File>, Failure> {
-    File::open(path).map(BufReader::new).map_err(|error| Failure::input(format!("{}: {error}", path.display())))
-}
-
-fn refused(path: &Path, error: &ReplayError) -> Failure {
-    Failure::input(format!("{}: {error}", path.display()))
-}
-
-/// Every record of a transcript, a torn last line left out.
-fn read(path: &Path, each: impl FnMut(&Entry)) -> Result<(), Failure> {
-    let wrong = |error: TranscriptError| Failure::input(format!("{}: {error}", path.display()));
-    let (_, reader) = JsonReader::new(open(path)?).map_err(wrong)?;
-    entries(reader, each).map_err(wrong)
-}
-
-fn entries<R: BufRead>(reader: JsonReader<R>, mut each: impl FnMut(&Entry)) -> Result<(), TranscriptError> {
-    let mut last = None;
-    for entry in reader {
-        match entry {
-            Ok(entry) => {
-                if let Some(entry) = last.replace(entry) {
-                    each(&entry);
-                }
-            }
-            Err(TranscriptError::Parse { error, .. }) if error.is_eof() => break,
-            Err(error) => return Err(error),
-        }
-    }
-    if let Some(entry) = last {
-        each(&entry);
-    }
-    Ok(())
 }

@@ -5,7 +5,6 @@ use std::io::Write;
 use crate::ledger::{Meter, Rounding, Situation, billed, enabled_as_active, price_of_worker};
 use crate::policy::Phase;
 use crate::results::tables::{Cell, Kind, Table};
-use crate::scheduler::transcript_text::kind_name;
 use crate::scheduler::watch::{LiveJob, Member, Watcher};
 use crate::scheduler::{EndpointSpec, FinishCause, GpuClass, GpuClassId, HostSpec, JobOutcome, RejectReason};
 use crate::units::{EndpointId, HostId, Money, Time, UsdPerSecond};
@@ -138,7 +137,7 @@ impl<W: Write> WorkerRows<W> {
         self.table.row(&[
             worker.id.sequence().into(),
             self.names.of(worker.endpoint).into(),
-            kind_name(worker.kind).into(),
+            worker.kind.as_str().into(),
             Cell::Count(life.host.map(|host| u64::from(host.0))),
             class.map(|class| class.name.as_str()).into(),
             worker.version.into(),

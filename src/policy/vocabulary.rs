@@ -43,6 +43,15 @@ pub enum WorkerKind {
 impl WorkerKind {
     /// Every kind, in order.
     pub const ALL: [WorkerKind; 3] = [WorkerKind::Active, WorkerKind::Flex, WorkerKind::Extra];
+
+    /// The name used in files, metrics and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WorkerKind::Active => "active",
+            WorkerKind::Flex => "flex",
+            WorkerKind::Extra => "extra",
+        }
+    }
 }
 
 /// The fine phase of a worker. `Ready` covers idle and busy: which one is told by the jobs in hand.
@@ -88,6 +97,23 @@ impl Phase {
         Phase::Unhealthy,
         Phase::Removed,
     ];
+
+    /// The name used in files, metrics and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Placing => "placing",
+            Phase::Pulling => "pulling",
+            Phase::Asleep => "asleep",
+            Phase::Frozen => "frozen",
+            Phase::Throttled => "throttled",
+            Phase::Starting => "starting",
+            Phase::Ready => "ready",
+            Phase::Draining => "draining",
+            Phase::Stopping => "stopping",
+            Phase::Unhealthy => "unhealthy",
+            Phase::Removed => "removed",
+        }
+    }
 
     /// Its GPUs are in use by it.
     #[inline]

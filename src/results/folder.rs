@@ -112,9 +112,7 @@ fn below(path: &Path) -> String {
 fn document<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, FolderError> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| FolderError::Io { path: shown.clone(), error })?;
-    // By way of a tree: flattened numbers with decimals cannot be read from text where `serde_json` keeps their digits.
-    let tree = serde_json::from_str::<serde_json::Value>(&text);
-    tree.and_then(serde_json::from_value).map_err(|error| FolderError::Document {
+    crate::json::read(text.as_bytes()).map_err(|error| FolderError::Document {
         path: shown,
         version: env!("CARGO_PKG_VERSION"),
         error,

@@ -96,14 +96,8 @@ pub fn continue_with<R: BufRead>(
     let mut replayed = Replayed { events: 0, commands: 0, end: Time::ZERO, torn: false, difference: None };
     let mut asked: VecDeque<Command> = VecDeque::new();
     let mut last_seq = 0;
-    while let Some(entry) = reader.next() {
-        let entry = match entry {
-            Err(TranscriptError::Parse { .. }) if reader.next().is_none() => {
-                replayed.torn = true;
-                return Ok(replayed);
-            }
-            entry => entry?,
-        };
+    for entry in reader.by_ref() {
+        let entry = entry?;
         let (seq, at) = (entry.seq, Time(entry.at_us));
         last_seq = seq;
         let (expected, got) = match entry.record {
@@ -124,6 +118,10 @@ pub fn continue_with<R: BufRead>(
             return Ok(replayed);
         }
         replayed.commands += 1;
+    }
+    replayed.torn = reader.torn();
+    if replayed.torn {
+        return Ok(replayed);
     }
     if let Some(got) = asked.pop_front() {
         let (seq, at) = (last_seq + 1, replayed.end);

@@ -314,8 +314,8 @@ impl Scheduler {
         if idle && entry.tally.up_or_coming() > floor {
             self.put_to_sleep(id, WorkerReason::IdleTimeout);
         } else if idle {
-            // Kept up in place of an active worker that is missing, or by the scaling policy; asked again after another timeout, but not for ever at this
-            // very instant where the timeout is 0.
+            // Kept up in place of an active worker that is missing, or by the scaling policy; asked again after another timeout, but
+            // not for ever at this very instant where the timeout is 0.
             self.start_idle_timer(id);
             let soonest = self.now + Span::SECOND;
             let worker = self.worker_mut(id);

@@ -172,17 +172,18 @@ pub enum TranscriptError {
     },
 }
 
-/// Reads a transcript line by line.
+/// Reads a transcript line by line. A last line that is cut off (whoever wrote it was killed) is the end of it, and no error.
 pub struct JsonReader<R> {
     lines: io::Lines<R>,
     line: u64,
     first_seq: u64,
+    torn: bool,
 }
 
 impl<R: BufRead> JsonReader<R> {
     /// Reads and checks the header.
     pub fn new(reader: R) -> Result<(Header, JsonReader<R>), TranscriptError> {
-        let mut reader = JsonReader { lines: reader.lines(), line: 0, first_seq: 0 };
+        let mut reader = JsonReader { lines: reader.lines(), line: 0, first_seq: 0, torn: false };
         let text = reader.next_line().transpose()?.unwrap_or_default();
         let header: Header = reader.parse(&text, "header")?;
         match header.thermocline_transcript {
@@ -194,6 +195,11 @@ impl<R: BufRead> JsonReader<R> {
         }
     }
 
+    /// The last line was cut off.
+    pub fn torn(&self) -> bool {
+        self.torn
+    }
+
     fn next_line(&mut self) -> Option<Result<String, TranscriptError>> {
         self.line += 1;
         let line = self.line;
@@ -201,11 +207,7 @@ impl<R: BufRead> JsonReader<R> {
     }
 
     fn parse<T: DeserializeOwned>(&self, text: &str, what: &'static str) -> Result<T, TranscriptError> {
-        // By way of a tree: where `serde_json` keeps the digits of numbers (a dependency asks for `arbitrary_precision`), flattened
-        // records with decimals cannot be read from text.
-        let tree: Result<serde_json::Value, _> = serde_json::from_str(text);
-        let read = tree.and_then(serde_json::from_value);
-        read.map_err(|error| TranscriptError::Parse { line: self.line, what, error })
+        crate::json::read(text.as_bytes()).map_err(|error| TranscriptError::Parse { line: self.line, what, error })
     }
 }
 
@@ -218,11 +220,16 @@ impl<R: BufRead> Iterator for JsonReader<R> {
             Ok(text) => text,
             Err(error) => return Some(Err(error)),
         };
-        let entry = self.parse(&text, "record").and_then(|entry: Entry| match entry.seq {
-            found if found == expected => Ok(entry),
-            found => Err(TranscriptError::Sequence { line: self.line, found, expected }),
-        });
-        Some(entry)
+        match self.parse(&text, "record") {
+            Err(TranscriptError::Parse { error, .. }) if error.is_eof() && self.lines.next().is_none() => {
+                self.torn = true;
+                None
+            }
+            entry => Some(entry.and_then(|entry: Entry| match entry.seq {
+                found if found == expected => Ok(entry),
+                found => Err(TranscriptError::Sequence { line: self.line, found, expected }),
+            })),
+        }
     }
 }
 

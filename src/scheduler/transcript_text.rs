@@ -8,7 +8,6 @@ use std::io::{self, Write};
 use super::event::{ExitCause, JobResult, StartStage};
 use super::transcript::Recorder;
 use super::{Command, Event, JobOutcome, ReleaseStatus, StopMode};
-use crate::policy::{Phase, WorkerKind};
 use crate::units::{HostId, Time};
 
 /// One record as a line of text, without the line's end.
@@ -179,11 +178,11 @@ fn command_text(command: &Command, f: &mut Formatter<'_>) -> fmt::Result {
             write!(f, "finish_job {job} {outcome} {cause}")
         }
         Command::WorkerPlaced { worker, endpoint, host, kind, version } => {
-            write!(f, "worker_placed {worker} {endpoint} {} {} v{version}", HostText(*host), kind_name(*kind))
+            write!(f, "worker_placed {worker} {endpoint} {} {} v{version}", HostText(*host), kind.as_str())
         }
         Command::WorkerChanged { worker, phase, outdated, reason } => {
             let outdated = if *outdated { " outdated" } else { "" };
-            write!(f, "worker_changed {worker} {}{outdated} {reason}", phase_name(*phase))
+            write!(f, "worker_changed {worker} {}{outdated} {reason}", phase.as_str())
         }
         Command::ScaleDecided { endpoint, from, to, reason, trigger } => {
             write!(f, "scale_decided {endpoint} {from} -> {to} {reason}")?;
@@ -219,32 +218,6 @@ impl Display for HostText {
     }
 }
 
-/// A kind of worker in snake case.
-pub fn kind_name(kind: WorkerKind) -> &'static str {
-    match kind {
-        WorkerKind::Active => "active",
-        WorkerKind::Flex => "flex",
-        WorkerKind::Extra => "extra",
-    }
-}
-
-/// A phase in snake case.
-pub fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Placing => "placing",
-        Phase::Pulling => "pulling",
-        Phase::Asleep => "asleep",
-        Phase::Frozen => "frozen",
-        Phase::Throttled => "throttled",
-        Phase::Starting => "starting",
-        Phase::Ready => "ready",
-        Phase::Draining => "draining",
-        Phase::Stopping => "stopping",
-        Phase::Unhealthy => "unhealthy",
-        Phase::Removed => "removed",
-    }
-}
-
 /// A stage of a start in snake case.
 pub fn stage_name(stage: StartStage) -> &'static str {
     match stage {
@@ -271,6 +244,7 @@ fn exit_name(cause: ExitCause) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{Phase, WorkerKind};
     use crate::scheduler::script::Script;
 
     #[test]
@@ -301,10 +275,10 @@ mod tests {
     fn names_equal_those_of_the_files() {
         let json = |value: serde_json::Value| value.as_str().unwrap().to_owned();
         for phase in Phase::ALL {
-            assert_eq!(json(serde_json::to_value(phase).unwrap()), phase_name(phase));
+            assert_eq!(json(serde_json::to_value(phase).unwrap()), phase.as_str());
         }
         for kind in WorkerKind::ALL {
-            assert_eq!(json(serde_json::to_value(kind).unwrap()), kind_name(kind));
+            assert_eq!(json(serde_json::to_value(kind).unwrap()), kind.as_str());
         }
         for stage in StartStage::ALL {
             assert_eq!(json(serde_json::to_value(stage).unwrap()), stage_name(stage));

@@ -8,20 +8,33 @@ use std::path::{Path, PathBuf};
 /// A row may use the modules named (and itself). The graph has no cycle.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("units", &[]),
+    ("json", &[]),
     ("policy", &["units"]),
-    ("scheduler", &["units", "policy"]),
+    ("scheduler", &["units", "json", "policy"]),
     ("workload", &["units"]),
     ("ledger", &["units", "scheduler"]),
     ("metrics", &["units", "scheduler"]),
-    ("results", &["units"]),
+    ("results", &["units", "json"]),
     ("report", &["results", "units"]),
     ("sim", &["units", "workload", "policy", "scheduler"]),
     ("scenario", &["units", "workload", "policy", "scheduler", "sim"]),
-    ("real", &["units", "policy", "scheduler", "ledger", "metrics", "results"]),
+    ("real", &["units", "json", "policy", "scheduler", "ledger", "metrics", "results"]),
     ("worker", &[]),
     (
         "lab",
-        &["units", "policy", "scheduler", "ledger", "metrics", "results", "scenario", "sim", "workload", "experiment"],
+        &[
+            "units",
+            "json",
+            "policy",
+            "scheduler",
+            "ledger",
+            "metrics",
+            "results",
+            "scenario",
+            "sim",
+            "workload",
+            "experiment",
+        ],
     ),
     ("experiment", &["sim", "ledger", "metrics", "results", "policy", "scheduler", "units"]),
 ];
@@ -53,7 +66,7 @@ const IMPURE: &[(&str, &[&str])] = &[
     ("File", &["workload", "results"]),
 ];
 
-const PURE: [&str; 8] = ["units", "policy", "scheduler", "workload", "sim", "ledger", "metrics", "results"];
+const PURE: [&str; 9] = ["units", "json", "policy", "scheduler", "workload", "sim", "ledger", "metrics", "results"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

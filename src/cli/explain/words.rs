@@ -1,15 +1,7 @@
 //! Reasons in plain words. Every sentence is followed by the machine-readable reason, so that both can be searched for.
 
-use crate::policy::{Phase, ScaleReason, WorkerKind};
+use crate::policy::{Phase, ScaleReason};
 use crate::scheduler::{FinishCause, RequeueCause, StartStage, WaitReason, WorkerReason};
-
-pub(super) fn kind(kind: WorkerKind) -> &'static str {
-    match kind {
-        WorkerKind::Active => "active",
-        WorkerKind::Flex => "flex",
-        WorkerKind::Extra => "extra",
-    }
-}
 
 /// What a worker does from here on.
 pub(super) fn phase(phase: Phase) -> &'static str {

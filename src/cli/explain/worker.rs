@@ -100,7 +100,7 @@ impl WorkerStory {
         if matches!(reason, WorkerReason::ScaleUp | WorkerReason::Burst | WorkerReason::ScaleDown) {
             text.push_str(&self.decision_behind(now));
         }
-        self.lines.push(Line::new(now, phase_word(phase), text).because(reason.as_str()));
+        self.lines.push(Line::new(now, phase.as_str(), text).because(reason.as_str()));
     }
 
     /// What it did while it was up, when that ends.
@@ -138,7 +138,7 @@ impl WorkerStory {
     pub(super) fn finish(self) -> Option<Explanation> {
         let endpoint = self.endpoint?;
         let name = self.names.endpoints.get(endpoint.index()).cloned().unwrap_or_else(|| endpoint.to_string());
-        let kind = self.kind.map_or("", words::kind);
+        let kind = self.kind.map_or("", WorkerKind::as_str);
         let headline = format!(
             "{kind} worker of endpoint {name}: {}, {}",
             counted(self.starts, "start"),
@@ -168,22 +168,6 @@ impl Service {
     fn given_back(&mut self, now: Time, job: JobId) {
         self.settle(now);
         self.in_hand.retain(|held| *held != job);
-    }
-}
-
-fn phase_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Placing => "placing",
-        Phase::Pulling => "pulling",
-        Phase::Asleep => "asleep",
-        Phase::Frozen => "frozen",
-        Phase::Throttled => "throttled",
-        Phase::Starting => "starting",
-        Phase::Ready => "ready",
-        Phase::Draining => "draining",
-        Phase::Stopping => "stopping",
-        Phase::Unhealthy => "unhealthy",
-        Phase::Removed => "removed",
     }
 }
 
@@ -228,7 +212,7 @@ impl Recorder for WorkerStory {
                     self.endpoint = Some(endpoint);
                     self.kind = Some(kind);
                     let place = host.map_or("no host yet".to_owned(), |host| format!("on {}", self.names.host(host)));
-                    let text = format!("{place}, {} worker, release {version}", words::kind(kind));
+                    let text = format!("{place}, {} worker, release {version}", kind.as_str());
                     self.lines.push(Line::new(now, "placed", text));
                 }
             }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use super::{ReplayArgs, entries, open};
-use crate::cli::{Failure, output};
+use super::ReplayArgs;
+use crate::cli::{Failure, output, transcripts};
 use crate::experiment::{RunOptions, run_with};
 use crate::lab::candidate::Candidate;
 use crate::lab::replay::application::{application, trace};
@@ -18,7 +18,7 @@ use crate::results::Summary;
 use crate::scenario::{self, Scenario};
 use crate::scheduler::Recorder;
 use crate::scheduler::follow::Follower;
-use crate::scheduler::transcript_json::{JsonReader, Record};
+use crate::scheduler::transcript_json::Record;
 use crate::scheduler::watch::Window;
 use crate::units::{Span, Time};
 
@@ -94,8 +94,8 @@ fn take_up(files: &[PathBuf]) -> Result<(Recording, Option<Column>), Failure> {
     let mut books = None;
     let mut next = None;
     for path in files {
-        let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
-        let (header, reader) = JsonReader::new(open(path)?).map_err(|error| wrong(&error))?;
+        let wrong = |error: &dyn std::fmt::Display| Failure::in_file(path, error);
+        let (header, reader) = transcripts::open(path)?;
         if next.is_some_and(|next| next != header.first_seq) {
             let text = "records are missing between this transcript and the one before it; give one of them";
             return Err(wrong(&text));
@@ -107,8 +107,9 @@ fn take_up(files: &[PathBuf]) -> Result<(Recording, Option<Column>), Failure> {
         });
         let mut seq = header.first_seq;
         let whole = !recording.from_the_middle;
-        entries(reader, |entry| {
-            recording.entry(entry);
+        for entry in reader {
+            let entry = entry.map_err(|error| wrong(&error))?;
+            recording.entry(&entry);
             seq = entry.seq + 1;
             let at = Time(entry.at_us);
             match &entry.record {
@@ -116,8 +117,7 @@ fn take_up(files: &[PathBuf]) -> Result<(Recording, Option<Column>), Failure> {
                 Record::Event(event) => books.event(at, event),
                 Record::Command(command) => books.command(at, command),
             }
-        })
-        .map_err(|error| wrong(&error))?;
+        }
         next = Some(seq);
     }
     recording.finish();

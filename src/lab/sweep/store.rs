@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::rows::{self, Rows};
 use super::{Prepared, SweepError, means};
+use crate::json;
 use crate::results::OutputError;
 use crate::results::reader;
 use crate::results::sweep::{Manifest, Sweep};
@@ -185,8 +186,8 @@ fn manifest_in(folder: &Path) -> Result<Option<Manifest>, SweepError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(&path, error).into()),
     };
-    let read = serde_json::from_str(&text);
-    read.map(Some)
+    json::read(text.as_bytes())
+        .map(Some)
         .map_err(|error| SweepError::Input(format!("{}: not the document of a sweep: {error}", path.display())))
 }
 

@@ -10,7 +10,7 @@ use starlark::values::list::AllocList;
 use starlark::values::structs::AllocStruct;
 use starlark::values::{Heap, Value};
 
-use super::super::{IdleStart, Observation, Phase, Trigger, WorkerKind, WorkerView};
+use super::super::{IdleStart, Observation, Trigger, WorkerView};
 use super::guard::{number, shown};
 use super::limits::refused;
 use crate::units::Span;
@@ -120,16 +120,11 @@ pub(super) fn seconds<'v>(span: Option<Span>, heap: Heap<'v>) -> Value<'v> {
 
 /// A worker.
 pub(super) fn worker<'v>(view: &WorkerView, heap: Heap<'v>) -> Value<'v> {
-    let kind = match view.kind {
-        WorkerKind::Active => "active",
-        WorkerKind::Flex => "flex",
-        WorkerKind::Extra => "extra",
-    };
     let host = view.host.map_or_else(Value::new_none, |host| heap.alloc(host.index() as u64));
     heap.alloc(AllocStruct([
         ("id", heap.alloc(view.id.sequence())),
-        ("kind", heap.alloc(kind)),
-        ("phase", heap.alloc(phase(view.phase))),
+        ("kind", heap.alloc(view.kind.as_str())),
+        ("phase", heap.alloc(view.phase.as_str())),
         ("since_s", heap.alloc(view.since.as_secs())),
         ("in_hand", heap.alloc(view.in_hand)),
         ("started_s", heap.alloc(view.started.as_secs())),
@@ -151,22 +146,6 @@ pub(super) fn idle<'v>(idle: &IdleStart<'_>, heap: Heap<'v>) -> Value<'v> {
         ("flex_price", heap.alloc(idle.flex_price.as_usd())),
         ("active_price", heap.alloc(idle.active_price.as_usd())),
     ]))
-}
-
-fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Placing => "placing",
-        Phase::Pulling => "pulling",
-        Phase::Asleep => "asleep",
-        Phase::Frozen => "frozen",
-        Phase::Throttled => "throttled",
-        Phase::Starting => "starting",
-        Phase::Ready => "ready",
-        Phase::Draining => "draining",
-        Phase::Stopping => "stopping",
-        Phase::Unhealthy => "unhealthy",
-        Phase::Removed => "removed",
-    }
 }
 
 /// Answers to `waiting_longer_than`, as pairs of seconds and a count. A file cannot call back into the queue: what it asked for

@@ -113,7 +113,7 @@ impl Live {
         let account = self.closed(now).0.endpoint(number);
         let billed_s = WorkerKind::ALL.map(|kind| {
             let micros = account.bill(Profile::Documented, kind).billed_micros();
-            (kind_name(kind).to_owned(), micros as f64 / 1e6)
+            (kind.as_str().to_owned(), micros as f64 / 1e6)
         });
         BillView {
             endpoint,
@@ -121,14 +121,6 @@ impl Live {
             documented_usd: account.total(Profile::Documented).total().as_usd(),
             billed_s: billed_s.to_vec(),
         }
-    }
-}
-
-fn kind_name(kind: WorkerKind) -> &'static str {
-    match kind {
-        WorkerKind::Active => "active",
-        WorkerKind::Flex => "flex",
-        WorkerKind::Extra => "extra",
     }
 }
 

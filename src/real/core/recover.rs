@@ -16,7 +16,7 @@ use super::super::clock::Clock;
 use super::super::config::{LauncherConfig, ServeConfig};
 use super::super::ids::{self, TokenKey};
 use super::super::launcher::Known;
-use super::super::store::{JobRow, Recovered, Store, StoreError, Write, from_json};
+use super::super::store::{JobRow, Recovered, Store, StoreError, Write};
 use super::super::transcript::{Limits, LiveTranscript};
 use super::desk::{Desk, StopSignal};
 use super::endpoints::{Definitions, PIN};
@@ -171,7 +171,7 @@ impl Core {
     fn take_up(&mut self, found: Recovered) -> Result<(), StartError> {
         let record = |error: &dyn std::fmt::Display| StartError::Record(error.to_string());
         if let Some((seq, _, state)) = found.snapshot {
-            let state: State = from_json(&state).map_err(|error| record(&error))?;
+            let state: State = crate::json::read(&state).map_err(|error| record(&error))?;
             if state.format != STATE_FORMAT {
                 return Err(StartError::Record(format!("a snapshot of format {}", state.format)));
             }

@@ -11,19 +11,12 @@ pub mod sqlite;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::config::EndpointConfig;
 use crate::scheduler::{Event, JobOutcome, JobPolicy};
 use crate::units::Time;
-
-/// Reads JSON that we wrote. By way of a tree: in this build serde_json keeps the digits of numbers (the Starlark crate asks for
-/// it), and enums with a tag do not understand such numbers when they come straight from a text.
-pub(crate) fn from_json<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
-    serde_json::from_value(serde_json::from_slice(text)?)
-}
 
 /// A job as the store keeps it, without its payloads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

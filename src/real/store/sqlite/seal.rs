@@ -6,8 +6,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::super::from_json;
-
 /// Length of the checksum: XXH3, 64 bits, little-endian.
 const SUM: usize = 8;
 
@@ -51,7 +49,7 @@ pub fn open(tag: Tag, mut sealed: Vec<u8>) -> Result<Bytes, String> {
 
 /// The value, if it is what was written; else what is wrong.
 pub fn open_json<T: DeserializeOwned>(tag: Tag, sealed: &[u8]) -> Result<T, String> {
-    from_json(checked(tag, sealed)?).map_err(|e| e.to_string())
+    crate::json::read(checked(tag, sealed)?).map_err(|e| e.to_string())
 }
 
 fn close(tag: Tag, mut body: Vec<u8>) -> Vec<u8> {
