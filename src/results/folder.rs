@@ -122,7 +122,7 @@ fn document<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, FolderErro
 fn table(folder: &Path, name: &str) -> Result<Option<Columns>, FolderError> {
     let parquet = folder.join(format!("{name}.{}", Format::Parquet.extension()));
     if parquet.exists() {
-        return reader::parquet(&parquet).map(Some).map_err(FolderError::Table);
+        return reader::table(&parquet).map(Some).map_err(FolderError::Table);
     }
     let csv = folder.join(format!("{name}.{}", Format::Csv.extension()));
     if csv.exists() { csv_table(&csv).map(Some) } else { Ok(None) }

@@ -3,6 +3,7 @@
 pub mod comparison;
 pub mod directory;
 pub mod folder;
+mod parquet;
 pub mod reader;
 pub mod summary;
 pub mod sweep;

@@ -1,10 +1,8 @@
 //! Tables read back from Parquet, column by column.
 
-use std::fs::File;
 use std::path::Path;
 
-use polars::prelude::{DataType, ParquetReader, PolarsError, SerReader};
-
+use super::parquet;
 use super::tables::OutputError;
 
 /// The values of a column, `None` where there is none.
@@ -25,28 +23,17 @@ pub type Columns = Vec<(String, Column)>;
 ///
 /// # Errors
 /// If it cannot be opened, is not Parquet, or has a column that is neither a count, a number nor a text.
-pub fn parquet(path: &Path) -> Result<Columns, OutputError> {
+pub fn table(path: &Path) -> Result<Columns, OutputError> {
     let shown = path.display().to_string();
-    let file = File::open(path).map_err(|error| OutputError::Io { path: shown.clone(), error })?;
-    columns(file).map_err(|error| OutputError::Parquet { path: shown, error })
-}
-
-fn columns(file: File) -> Result<Columns, PolarsError> {
-    let frame = ParquetReader::new(file).finish()?;
-    let mut all = Vec::with_capacity(frame.width());
-    for column in frame.columns() {
-        let values = match column.dtype() {
-            DataType::UInt64 => Column::Count(column.u64()?.iter().collect()),
-            DataType::String => Column::Text(column.str()?.iter().map(|text| text.map(str::to_owned)).collect()),
-            _ => Column::Number(column.f64()?.iter().collect()),
-        };
-        all.push((column.name().to_string(), values));
-    }
-    Ok(all)
+    let bytes = std::fs::read(path).map_err(|error| OutputError::Io { path: shown.clone(), error })?;
+    let read = parquet::read(bytes).map_err(|error| OutputError::Parquet { path: shown, error });
+    Ok(read?.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use crate::results::Format;
     use crate::results::tables::{Cell, Kind, Table};
@@ -57,18 +44,18 @@ mod tests {
         let columns = [("seed", Kind::Count), ("usd", Kind::Number), ("policy", Kind::Text)];
         let names = columns.map(|(name, kind)| (name.to_owned(), kind)).to_vec();
         let file = File::create(&path).unwrap();
-        let mut table = Table::with_columns(file, path.display().to_string(), Format::Parquet, names).unwrap();
-        table.row(&[7_u64.into(), 0.1.into(), "a".into()]);
-        table.row(&[8_u64.into(), Cell::Number(None), Cell::Text(None)]);
-        table.finish().unwrap();
+        let mut written = Table::with_columns(file, path.display().to_string(), Format::Parquet, names).unwrap();
+        written.row(&[7_u64.into(), 0.1.into(), "a".into()]);
+        written.row(&[8_u64.into(), Cell::Number(None), Cell::Text(None)]);
+        written.finish().unwrap();
         let expected = vec![
             ("seed".to_owned(), Column::Count(vec![Some(7), Some(8)])),
             ("usd".to_owned(), Column::Number(vec![Some(0.1), None])),
             ("policy".to_owned(), Column::Text(vec![Some("a".to_owned()), None])),
         ];
-        assert_eq!(parquet(&path).unwrap(), expected);
+        assert_eq!(table(&path).unwrap(), expected);
         std::fs::write(&path, "PAR1 but not really").unwrap();
-        assert!(parquet(&path).is_err());
+        assert!(table(&path).is_err());
         std::fs::remove_file(&path).unwrap();
     }
 }

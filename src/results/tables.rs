@@ -5,7 +5,10 @@
 
 use std::io::{self, Write};
 
-use polars::prelude::{Column, DataFrame, DataType, Field, ParquetWriter, PolarsError, Schema};
+use polars_error::PolarsError;
+
+use super::parquet::GroupWriter;
+use super::reader::Column;
 
 /// Rows of one row group; also the most rows that are kept in memory.
 const GROUP_ROWS: usize = 65_536;
@@ -119,14 +122,8 @@ pub enum OutputError {
 
 #[allow(clippy::large_enum_variant, reason = "a handful of tables per run, never moved once rows come")]
 enum Sink<W: Write> {
-    Parquet { writer: polars::prelude::BatchedWriter<W>, columns: Vec<(String, Values)> },
+    Parquet { writer: GroupWriter<W>, columns: Vec<Column> },
     Csv(csv::Writer<W>),
-}
-
-enum Values {
-    Count(Vec<Option<u64>>),
-    Number(Vec<Option<f64>>),
-    Text(Vec<Option<String>>),
 }
 
 /// A table being written. The first error is kept and given back by [`Table::finish`]: rows come from recorders that cannot
@@ -168,13 +165,9 @@ impl<W: Write> Table<W> {
                 Sink::Csv(writer)
             }
             Format::Parquet => {
-                let fields = names.iter().map(|(name, kind)| Field::new(name.as_str().into(), data_type(*kind)));
-                let writer = ParquetWriter::new(writer).batched(&Schema::from_iter(fields));
+                let writer = GroupWriter::new(writer, &names);
                 let writer = writer.map_err(|error| OutputError::Parquet { path: path.clone(), error })?;
-                Sink::Parquet {
-                    writer,
-                    columns: names.into_iter().map(|(name, kind)| (name, Values::new(kind))).collect(),
-                }
+                Sink::Parquet { writer, columns: names.iter().map(|(_, kind)| Column::new(*kind)).collect() }
             }
         };
         Ok(Table { path, columns, sink, buffered: 0, rows: 0, error: None })
@@ -195,7 +188,7 @@ impl<W: Write> Table<W> {
                 }
             }
             Sink::Parquet { columns, .. } => {
-                columns.iter_mut().zip(cells).for_each(|((_, values), cell)| values.push(cell));
+                columns.iter_mut().zip(cells).for_each(|(column, cell)| column.push(cell));
                 self.buffered += 1;
                 if self.buffered >= GROUP_ROWS {
                     self.write_group();
@@ -206,9 +199,9 @@ impl<W: Write> Table<W> {
 
     fn write_group(&mut self) {
         let Sink::Parquet { writer, columns } = &mut self.sink else { return };
-        let frame = DataFrame::new(self.buffered, columns.iter_mut().map(|(name, values)| values.take(name)).collect());
+        let written = writer.write(self.buffered, columns.iter_mut().map(Column::take).collect());
         self.buffered = 0;
-        if let Err(error) = frame.and_then(|frame| writer.write_batch(&frame)) {
+        if let Err(error) = written {
             self.error = Some(OutputError::Parquet { path: self.path.clone(), error });
         }
     }
@@ -224,46 +217,37 @@ impl<W: Write> Table<W> {
         let path = self.path;
         match self.sink {
             Sink::Csv(mut writer) => writer.flush().map_err(|error| OutputError::Io { path, error })?,
-            Sink::Parquet { writer, .. } => {
-                writer.finish().map_err(|error| OutputError::Parquet { path, error })?;
-            }
+            Sink::Parquet { writer, .. } => writer.finish().map_err(|error| OutputError::Parquet { path, error })?,
         }
         Ok(self.rows)
     }
 }
 
-impl Values {
-    fn new(kind: Kind) -> Values {
+impl Column {
+    fn new(kind: Kind) -> Column {
         match kind {
-            Kind::Count => Values::Count(Vec::new()),
-            Kind::Number => Values::Number(Vec::new()),
-            Kind::Text => Values::Text(Vec::new()),
+            Kind::Count => Column::Count(Vec::new()),
+            Kind::Number => Column::Number(Vec::new()),
+            Kind::Text => Column::Text(Vec::new()),
         }
     }
 
     fn push(&mut self, cell: &Cell<'_>) {
         match (self, cell) {
-            (Values::Count(values), Cell::Count(value)) => values.push(*value),
-            (Values::Number(values), Cell::Number(value)) => values.push(*value),
-            (Values::Text(values), Cell::Text(value)) => values.push(value.map(str::to_owned)),
+            (Column::Count(values), Cell::Count(value)) => values.push(*value),
+            (Column::Number(values), Cell::Number(value)) => values.push(*value),
+            (Column::Text(values), Cell::Text(value)) => values.push(value.map(str::to_owned)),
             (_, cell) => panic!("{cell:?} is not what this column holds"),
         }
     }
 
-    fn take(&mut self, name: &str) -> Column {
+    /// The values so far, leaving none.
+    fn take(&mut self) -> Column {
         match self {
-            Values::Count(values) => Column::new(name.into(), std::mem::take(values)),
-            Values::Number(values) => Column::new(name.into(), std::mem::take(values)),
-            Values::Text(values) => Column::new(name.into(), std::mem::take(values)),
+            Column::Count(values) => Column::Count(std::mem::take(values)),
+            Column::Number(values) => Column::Number(std::mem::take(values)),
+            Column::Text(values) => Column::Text(std::mem::take(values)),
         }
-    }
-}
-
-fn data_type(kind: Kind) -> DataType {
-    match kind {
-        Kind::Count => DataType::UInt64,
-        Kind::Number => DataType::Float64,
-        Kind::Text => DataType::String,
     }
 }
 
@@ -279,10 +263,7 @@ fn csv_text(cell: &Cell<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
-    use polars::prelude::{ParquetReader, SerReader};
-
+    use super::super::parquet::read;
     use super::*;
 
     const COLUMNS: &[(&str, Kind)] = &[("job", Kind::Count), ("wait_s", Kind::Number), ("outcome", Kind::Text)];
@@ -314,14 +295,15 @@ mod tests {
     fn parquet_comes_back_over_several_row_groups() {
         let rows = GROUP_ROWS as u64 + 3;
         let bytes = written(Format::Parquet, rows);
-        let mut reader = ParquetReader::new(Cursor::new(bytes.clone()));
-        assert_eq!(reader.get_metadata().unwrap().row_groups.len(), 2);
-        let frame = ParquetReader::new(Cursor::new(bytes)).finish().unwrap();
-        assert_eq!(frame.shape(), (rows as usize, 3));
-        assert_eq!(frame.column("job").unwrap().u64().unwrap().get(65_537), Some(65_537));
-        assert_eq!(frame.column("wait_s").unwrap().f64().unwrap().get(2), Some(0.5));
-        let outcome = frame.column("outcome").unwrap().str().unwrap().clone();
-        assert_eq!((outcome.get(0), outcome.get(1)), (Some("=1+1"), None));
+        let (columns, groups) = read(bytes).unwrap();
+        assert_eq!((columns.len(), groups), (3, 2));
+        let (Column::Count(job), Column::Number(wait_s), Column::Text(outcome)) =
+            (&columns[0].1, &columns[1].1, &columns[2].1)
+        else {
+            panic!("{:?}", columns.iter().map(|(name, _)| name).collect::<Vec<_>>());
+        };
+        assert_eq!((job.len() as u64, job[65_537], wait_s[2]), (rows, Some(65_537), Some(0.5)));
+        assert_eq!((outcome[0].as_deref(), outcome[1].as_deref()), (Some("=1+1"), None));
     }
 
     #[test]
@@ -331,8 +313,8 @@ mod tests {
 
     #[test]
     fn an_empty_table_is_a_table() {
-        let frame = ParquetReader::new(Cursor::new(written(Format::Parquet, 0))).finish().unwrap();
-        assert_eq!(frame.shape(), (0, 3));
+        let (columns, groups) = read(written(Format::Parquet, 0)).unwrap();
+        assert_eq!((columns.len(), groups), (3, 0));
     }
 
     #[test]

@@ -175,7 +175,7 @@ fn gather(
 }
 
 fn load(path: &Path, paths: &[String], manifest: &Manifest, number: usize) -> Option<Rows> {
-    let columns = reader::parquet(path).ok()?;
+    let columns = reader::table(path).ok()?;
     Rows::of_columns(&columns, paths, manifest).filter(|rows| rows.point == number as u64)
 }
 
