@@ -101,9 +101,11 @@ impl Load {
         // A steady rate r over `passed` seconds has the weight of its integral: the mean over the past stays r.
         let weight =
             if passed > 0.0 { (1.0 - keep) / (passed * std::f64::consts::LN_2 / half_life_s.max(1e-3)) } else { 1.0 };
+        // A policy that takes over from another one does not know when all who came before did: only those here are news.
+        let news = if self.begun { u64::MAX } else { u64::from(seen.queued + seen.in_progress) };
         let fresh = [
             if self.begun { passed } else { 0.0 },
-            seen.arrived.saturating_sub(self.arrived) as f64,
+            seen.arrived.saturating_sub(self.arrived).min(news) as f64,
             seen.ended.saturating_sub(self.ended) as f64,
             Span(seen.service_total.0.saturating_sub(self.service_us)).as_secs(),
         ];

@@ -2,15 +2,24 @@
 //!
 //! At every event with waiting jobs, their future is worked out as it would go without a start: each busy place is free after the mean
 //! rest of its job (measured service times, given how long it has run), each start in flight after what is left of a mean start D, and
-//! jobs go to them in order of age. Job k would wait `w_k + t_k` in all.
-//! Formula: start one for job k iff `w_k + caution t_k > slo_s` and `t_k > D` and `w_k >= patience (slo_s - D)`; count it from then on.
-//! `patience` > 0 lets a job use up that share of the time that it may wait anyway, so that others can share its start; 0 starts at once.
+//! jobs go to them in order of age. Job k would wait `w_k + t_k` in all; it is late iff `w_k + caution t_k > slo_s` and helped by a
+//! start iff `t_k > D`.
+//!
+//! - A job that is late, and would not be if a worker were started for it (`w_k + D <= slo_s`), gets one, counted from then on, as
+//!   soon as `w_k >= patience (slo_s - D)`: before that others may come to share the start.
+//! - The N jobs that are late whatever is done share `c = N sqrt(wait_value S / (2 D m))` workers (S = mean service time, m = jobs at
+//!   once on a worker; one worker at least): c starts cost c D paid seconds, and N jobs on c workers wait for `N^2 S / (2 c m)` job
+//!   seconds for each other; c makes the sum least.
+//! - While any job is late, there are no fewer workers than hold the objective in a steady state: the smallest number with
+//!   P(wait > slo_s) <= `miss` by Erlang's C formula for the arrival rate of the last `half_life_s`. Without this a queue could stay for
+//!   ever in which everybody is late and nobody is helped by a start alone.
+//!
 //! Down by the keep-alive policy: meant for `rank_timeout`, which weighs idling against the next start for each rank of workers.
 //! With `cancel_starts`, starts that no waiting job needs any more are called off.
 //!
 //! Source: own; the structure is that of the clairvoyant optimum (policies 7.2: which ranks to bridge) with list scheduling in place of
 //! knowledge. Does badly on: service times without a usable mean (heavy tails: half the waits are guessed wrong), starts that vary a
-//! lot, and steady growth within a start (each job is judged alone; those who will come are not foreseen).
+//! lot, and growth within the length of a start (those who will come are not foreseen).
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -20,6 +29,8 @@ use serde_json::{Value, json};
 
 use super::params::{ParamKind, ParamSpec, Params};
 use super::registry::Entry;
+use super::signal::Load;
+use super::staffing::erlang_places;
 use super::{Advice, AskedAt, BadPolicyState, Observation, Phase, ScaleReason, ScalingPolicy, Surplus, WorkerView};
 use crate::units::Span;
 
@@ -38,6 +49,21 @@ const PARAMS: &[ParamSpec] = &[
         name: "caution",
         kind: ParamKind::Number { min: 0.0, max: 100.0, default: 1.0 },
         doc: "factor on the expected wait for a busy worker: above 1 starts sooner, 2 to 3 where service times vary a lot",
+    },
+    ParamSpec {
+        name: "wait_value",
+        kind: ParamKind::Number { min: 0.0, max: 1_000.0, default: 1.0 },
+        doc: "paid worker seconds that a second of waiting is worth to a job that is late whatever is done",
+    },
+    ParamSpec {
+        name: "half_life_s",
+        kind: ParamKind::Number { min: 1.0, max: 86_400.0, default: 120.0 },
+        doc: "seconds after which an arrival counts half in the load",
+    },
+    ParamSpec {
+        name: "miss",
+        kind: ParamKind::Number { min: 0.0001, max: 1.0, default: 0.05 },
+        doc: "share of jobs that may wait beyond slo_s in a steady state; 1 = only the jobs that are there count",
     },
     ParamSpec {
         name: "cancel_starts",
@@ -59,7 +85,7 @@ const PARAMS: &[ParamSpec] = &[
 pub(super) const ENTRY: Entry<dyn ScalingPolicy> = Entry {
     name: "slo_cost",
     summary: "start a worker only for a job that would wait beyond slo_s and is helped by it (use with rank_timeout)",
-    formula: "start for job k iff w_k + caution t_k > slo_s, t_k > D, w_k >= patience (slo_s - D); t_k by list scheduling",
+    formula: "start for job k iff w_k + D <= slo_s < w_k + caution t_k, t_k by list scheduling; for N that are late anyway N sqrt(wait_value S / 2D)",
     source: "own; structure of the clairvoyant optimum, policies 7.2",
     weakness: "heavy-tailed service times, starts that vary a lot, growth within the length of a start",
     params: PARAMS,
@@ -79,9 +105,19 @@ pub struct SloCost {
     slo_s: f64,
     patience: f64,
     caution: f64,
+    wait_value: f64,
+    half_life_s: f64,
+    miss: f64,
     cancel_starts: bool,
     start_s: f64,
     service: Service,
+    load: Load,
+}
+
+#[derive(Deserialize)]
+struct Learned {
+    service: Service,
+    load: Load,
 }
 
 /// Measured service times.
@@ -161,9 +197,13 @@ impl SloCost {
             slo_s: params.number("slo_s"),
             patience: params.number("patience"),
             caution: params.number("caution"),
+            wait_value: params.number("wait_value"),
+            half_life_s: params.number("half_life_s"),
+            miss: params.number("miss"),
             cancel_starts: params.switch("cancel_starts"),
             start_s: params.number("start_s"),
             service: Service { prior_s: params.number("service_s"), ..Service::default() },
+            load: Load::default(),
         }
     }
 
@@ -200,39 +240,109 @@ impl SloCost {
         let start_s = seen.mean_start.map_or(self.start_s, Span::as_secs);
         let service = micros(self.service.mean_s());
         let mut free = self.places(seen, start_s);
-        let room = (seen.max + seen.extra).saturating_sub(seen.up_or_coming());
+        let current = seen.up_or_coming();
+        let room = (seen.max + seen.extra).saturating_sub(current);
+        // Those that have waited longer than this are late even if a worker is started for them now.
+        let lost = match Span::from_secs((self.slo_s - start_s).max(0.0)) {
+            Span::ZERO => u32::MAX,
+            latest => seen.details.waiting_longer_than(latest),
+        };
+        let lost = lost.min(seen.queued);
+        let late = late(free.clone(), lost, start_s, service);
+        let shared = self.workers_for(late, start_s, seen.concurrency);
+        let steady = if self.any_late(seen, free.clone()) { self.steady(seen) } else { 0 };
+        let starts = shared.max(steady).saturating_sub(current).min(room);
+        free.extend((0..starts * seen.concurrency).map(|_| Reverse(micros(start_s))));
+        let (rescues, look_again) = self.rescues(seen, free, lost, start_s, room - starts);
+        (starts + rescues, look_again)
+    }
+
+    /// Somebody who waits would wait beyond the objective without a start.
+    fn any_late(&self, seen: &Observation<'_>, mut free: BinaryHeap<Reverse<u64>>) -> bool {
+        let service = micros(self.service.mean_s());
+        (1..=seen.queued).any(|job| {
+            let wait_s = free.peek().map_or(f64::INFINITY, |Reverse(at)| Span(*at).as_secs());
+            take(&mut free, service);
+            self.is_late(seen, job, wait_s * self.caution)
+        })
+    }
+
+    /// Workers that hold the objective under the load of late.
+    fn steady(&self, seen: &Observation<'_>) -> u32 {
+        let most = (seen.max + seen.extra).saturating_mul(seen.concurrency);
+        if self.miss >= 1.0 {
+            return 0;
+        }
+        erlang_places(self.load.rate(), self.service.mean_s(), self.slo_s, self.miss, most).div_ceil(seen.concurrency)
+    }
+
+    /// Starts by which jobs that may wait are in time, the `lost` oldest aside.
+    fn rescues(
+        &self,
+        seen: &Observation<'_>,
+        mut free: BinaryHeap<Reverse<u64>>,
+        lost: u32,
+        start_s: f64,
+        room: u32,
+    ) -> (u32, Option<Span>) {
+        let service = micros(self.service.mean_s());
+        for _ in 0..lost {
+            take(&mut free, service);
+        }
         let hold_s = self.patience * (self.slo_s - start_s).max(0.0);
         let held = if hold_s > 0.0 { seen.details.waiting_longer_than(Span::from_secs(hold_s)) } else { u32::MAX };
         let (mut starts, mut look_again) = (0, None);
-        for job in 1..=seen.queued {
-            let soonest = free.peek().map(|Reverse(at)| *at);
-            let wait_s = soonest.map_or(f64::INFINITY, |at| Span(at).as_secs());
-            if wait_s > start_s && starts < room && self.is_late(seen, job, wait_s * self.caution) {
-                if held >= job {
-                    starts += 1;
-                    free.extend((0..seen.concurrency).map(|_| Reverse(micros(start_s))));
-                } else if look_again.is_none() {
+        for job in lost + 1..=seen.queued {
+            let wait_s = free.peek().map_or(f64::INFINITY, |Reverse(at)| Span(*at).as_secs());
+            if wait_s > start_s && self.is_late(seen, job, wait_s * self.caution) {
+                if starts == room {
+                    break;
+                } else if held < job {
                     let waited_s = seen.oldest_wait.unwrap_or_default().as_secs();
                     // The wait of any but the oldest is not told: look often.
                     look_again = Some(Span::from_secs((hold_s - waited_s).max(0.25)));
+                    break;
                 }
+                starts += 1;
+                free.extend((0..seen.concurrency).map(|_| Reverse(micros(start_s))));
             }
-            match free.pop() {
-                Some(Reverse(at)) => free.push(Reverse(at + service)),
-                // Nobody is there or coming: the rest can tell nothing new.
-                None => break,
-            }
-            if starts == room && look_again.is_none() {
-                break;
-            }
+            take(&mut free, service);
         }
         (starts, look_again)
+    }
+
+    /// How many workers are worth their starts for so many jobs that are late whatever is done.
+    fn workers_for(&self, late: u32, start_s: f64, concurrency: u32) -> u32 {
+        let jobs = f64::from(late);
+        let worth = self.wait_value * self.service.mean_s() / (2.0 * start_s.max(1e-3) * f64::from(concurrency));
+        let all = (jobs / f64::from(concurrency)).ceil();
+        (jobs * worth.sqrt()).round().clamp(jobs.min(1.0), all) as u32
     }
 
     /// The `job`-th oldest would wait longer than allowed if it went on waiting for so many seconds.
     fn is_late(&self, seen: &Observation<'_>, job: u32, wait_s: f64) -> bool {
         wait_s > self.slo_s || seen.details.waiting_longer_than(Span::from_secs(self.slo_s - wait_s)) >= job
     }
+}
+
+/// The next job takes the place that is free first.
+fn take(free: &mut BinaryHeap<Reverse<u64>>, service: u64) {
+    if let Some(Reverse(at)) = free.pop() {
+        free.push(Reverse(at + service));
+    }
+}
+
+/// How many of the `jobs` oldest are served later than a start takes.
+fn late(mut free: BinaryHeap<Reverse<u64>>, jobs: u32, start_s: f64, service: u64) -> u32 {
+    let start = micros(start_s);
+    for job in 0..jobs {
+        if free.peek().is_none_or(|Reverse(at)| *at > start) {
+            // Places are free in order: nor is any later job served sooner.
+            return jobs - job;
+        }
+        take(&mut free, service);
+    }
+    0
 }
 
 /// What is left of a start; none for one on which nobody should count.
@@ -248,6 +358,7 @@ impl ScalingPolicy for SloCost {
 
     fn advise(&mut self, seen: &Observation<'_>) -> Advice {
         self.service.see(seen);
+        self.load.see(seen, self.half_life_s);
         let current = seen.up_or_coming();
         let advice = |workers, surplus, ask_again| {
             let reason = if current == 0 { ScaleReason::FromZero } else { ScaleReason::Policy };
@@ -264,11 +375,12 @@ impl ScalingPolicy for SloCost {
     }
 
     fn save(&self) -> Value {
-        json!(self.service)
+        json!({ "service": self.service, "load": self.load })
     }
 
     fn load(&mut self, state: &Value) -> Result<(), BadPolicyState> {
-        self.service = Service::deserialize(state).map_err(|error| BadPolicyState(error.to_string()))?;
+        let kept = Learned::deserialize(state).map_err(|error| BadPolicyState(error.to_string()))?;
+        (self.service, self.load) = (kept.service, kept.load);
         Ok(())
     }
 }
@@ -308,6 +420,7 @@ mod tests {
         let now = Observation {
             oldest_wait: Some(Span::from_secs(oldest)),
             details: &scene,
+            arrived: 0,
             ..seen(100.0, (queued, up), (0, up, 0))
         };
         let answer = policy.advise(&now);
@@ -317,8 +430,10 @@ mod tests {
     #[test]
     fn a_job_that_will_be_served_in_time_starts_nobody() {
         assert_eq!(wanted(&[("slo_s", 8.0)], vec![busy(1, 98.0)], vec![0.0]), (1, None));
-        // The third would wait 3 + 5 + 5 s: beyond 8 s, and a start takes 10.
-        assert_eq!(wanted(&[("slo_s", 8.0)], vec![busy(1, 98.0)], vec![2.0, 1.0, 0.0]).0, 2);
+        // The third would wait 3 + 5 + 5 s: beyond 12 s, and a start takes 10.
+        assert_eq!(wanted(&[("slo_s", 12.0)], vec![busy(1, 98.0)], vec![2.0, 1.0, 0.0]).0, 2);
+        // Where a start comes too late as well, one for the sake of 3 s is not worth its 10 s.
+        assert_eq!(wanted(&[("slo_s", 8.0)], vec![busy(1, 98.0)], vec![2.0, 1.0, 0.0]).0, 1);
         // Where waiting for a worker is shorter than a start, a start would not help.
         assert_eq!(wanted(&[("slo_s", 1.0)], vec![busy(1, 98.0)], vec![2.0, 1.0]).0, 1);
     }
@@ -335,7 +450,34 @@ mod tests {
     fn one_start_is_counted_for_all_whom_it_serves() {
         // 12 jobs of 5 s at once and 60 s of time: a worker that is there after 10 s serves ten of them, two serve all.
         assert_eq!(wanted(&[("slo_s", 60.0)], vec![], vec![0.0; 12]).0, 2);
-        assert_eq!(wanted(&[("slo_s", 10.0)], vec![], vec![0.0; 12]).0, 12);
+    }
+
+    #[test]
+    fn jobs_that_are_late_anyway_share_as_many_workers_as_make_starts_and_waits_cheapest() {
+        let late = |wait_value: f64| wanted(&[("slo_s", 5.0), ("wait_value", wait_value)], vec![], vec![0.0; 12]).0;
+        assert_eq!((late(0.0), late(0.25), late(1.0), late(100.0)), (1, 3, 6, 12));
+        // By search: c starts of 10 s, and the n-th job of a worker waits for n - 1 jobs of 5 s.
+        let cost = |c: u32| f64::from(10 * c) + (0..12).map(|job: u32| f64::from(job / c) * 5.0).sum::<f64>();
+        let least = (1..=12).map(cost).fold(f64::INFINITY, f64::min);
+        assert!(cost(late(1.0)) <= 1.1 * least, "{} {least}", cost(late(1.0)));
+    }
+
+    #[test]
+    fn while_jobs_are_late_there_are_workers_for_a_steady_state() {
+        let choice = PolicyChoice::named("slo_cost").with("slo_s", 5.0);
+        let mut policy = registry::scaling(&choice).expect("the keys are allowed");
+        let none = Scene(vec![], vec![]);
+        policy.advise(&Observation { arrived: 500, details: &none, ..seen(100.0, (0, 0), (0, 0, 0)) });
+        // A job a second for a minute, 5 s each, and one of them waits without a worker.
+        let waits = Scene(vec![], vec![0.0]);
+        let now = Observation {
+            arrived: 560,
+            oldest_wait: Some(Span::ZERO),
+            details: &waits,
+            ..seen(160.0, (1, 0), (0, 0, 0))
+        };
+        // Offered load 5: P(wait > 5 s) is 0.59 exp(-1) = 0.22 with six workers and 0.32 exp(-2) = 0.04 with seven.
+        assert_eq!(policy.advise(&now).workers, 7);
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Staffing {
 }
 
 /// The fewest servers of M/M/n whose wait exceeds `slo_s` with probability `miss` at most; at most `most`.
-fn erlang_places(rate: f64, service_s: f64, slo_s: f64, miss: f64, most: u32) -> u32 {
+pub(super) fn erlang_places(rate: f64, service_s: f64, slo_s: f64, miss: f64, most: u32) -> u32 {
     let r = rate * service_s;
     let mut servers = (r.floor() as u32).saturating_add(1);
     while servers < most {
