@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::crowd::Crowd;
 use super::rent::Rent;
 use super::stretches::Problem;
 
@@ -24,15 +25,24 @@ const SAFETY: f64 = 1.0 - 1e-9;
 const RUNGS: usize = 40;
 
 impl Certificate {
-    /// Evaluates `rent` for all jobs of `problem`.
+    /// Evaluates `rent` for all jobs of `problem`, each of which gets the same share of a worker.
     pub fn of(problem: &Problem, rent: &Rent) -> Certificate {
-        let (waiting, share) = (problem.waiting, problem.share);
+        let (waiting, share) = (problem.waiting, 1.0 / f64::from(problem.places));
         let phis: Vec<f64> =
             problem.wishes.par_iter().map(|wish| rent.least(*wish, waiting, share).0 * SAFETY).collect();
         let lows = lows(problem, rent);
         let drops = phis.iter().zip(&lows).map(|(phi, low)| (phi - low).max(0.0)).collect();
         let taken = rent.between(problem.span.0, problem.span.1);
         Certificate { whole: phis.iter().sum(), taken, lost: largest(phis), late: largest(drops) }
+    }
+
+    /// The same where only jobs that can meet share a worker. A late job may meet anybody: it proves nothing.
+    pub fn crowded(problem: &Problem, rent: &Rent, crowd: &Crowd) -> Certificate {
+        let thin = crowd.thinned(rent);
+        let waiting = problem.waiting;
+        let phis: Vec<f64> = problem.wishes.par_iter().map(|wish| thin.least(*wish, waiting, 1.0).0 * SAFETY).collect();
+        let taken = rent.between(problem.span.0, problem.span.1);
+        Certificate { whole: phis.iter().sum(), taken, lost: largest(phis.clone()), late: largest(phis) }
     }
 
     /// The bound for a policy that let `late` jobs wait beyond the limit and brought no result for `lost`.
@@ -55,7 +65,7 @@ fn lows(problem: &Problem, rent: &Rent) -> Vec<f64> {
     let of = |service: f64| {
         // The rung at or below it: a longer job contributes no less.
         let place = rungs.partition_point(|rung| *rung <= service);
-        place.checked_sub(1).map_or(0.0, |place| values[place]) * problem.share * SAFETY
+        place.checked_sub(1).map_or(0.0, |place| values[place]) / f64::from(problem.places) * SAFETY
     };
     problem.wishes.iter().map(|wish| of(wish.service)).collect()
 }
@@ -112,7 +122,8 @@ mod tests {
     fn late_and_lost_jobs_only_take_off_what_they_can() {
         let wishes: Vec<Wish> = (1..=4).map(|k| Wish { at: f64::from(k) * 20.0, service: f64::from(k) }).collect();
         let waiting = Waiting { limit: 0.0, price: 0.0 };
-        let problem = Problem { wishes, start_s: 5.0, waiting, share: 1.0, span: (0.0, 100.0), begun: false };
+        let problem =
+            Problem { wishes, start_s: 5.0, waiting, places: 1, crowd: None, span: (0.0, 100.0), begun: false };
         // Each job pays for a start of its own: lam is 5 more than rent, spread over the job.
         let (mut times, mut sums) = (vec![0.0], vec![0.0]);
         for wish in &problem.wishes {

@@ -1,12 +1,13 @@
 //! A good lam for one stretch of time: the dual of the linear relaxation, by an interior-point solver, rows made as they are needed.
 //!
-//! Unknown are the integral M of lam at the points of a grid, the profit V that the best interval ending there makes beyond its
-//! rent, and the contribution phi of each job (or group of like jobs, with its weight):
+//! Unknown are the integral M of lam / m at the points of a grid (m = jobs that can be on a worker at once, see `crowd`), the profit V
+//! that the best interval ending there makes beyond its rent, and the contribution phi of each job (or group of like jobs, with its
+//! weight):
 //!
 //! ```text
-//! maximise   sum weight * phi  -  active * M(end)
-//! subject to 0 <= M(k+1) - M(k) <= length(k) + V(k+1) - V(k),   0 <= V <= K
-//!            phi <= share * (M(S + s) - M(S)) + h * (S - a)     for every start S that was found to matter
+//! maximise   sum weight * phi  -  active * sum over k of m(k) * (M(k+1) - M(k))
+//! subject to 0 <= m(k) * (M(k+1) - M(k)) <= length(k) + V(k+1) - V(k),   0 <= V <= K
+//!            phi <= M(S + s) - M(S) + h * (S - a)               for every start S that was found to matter
 //! ```
 //!
 //! What comes out is a proposal: `rent.rs` makes a certificate of it.
@@ -38,8 +39,8 @@ pub struct Stretch {
     pub start_s: f64,
     /// What waiting costs.
     pub waiting: Waiting,
-    /// Share of a worker that a job takes.
-    pub share: f64,
+    /// Jobs that can be on a worker at once, in each cell of the grid.
+    pub at_once: Vec<f64>,
     /// Workers that are there anyhow.
     pub active: f64,
     /// Rounds of solving and looking for rows that are violated.
@@ -69,8 +70,10 @@ impl Stretch {
         let mut best: Option<(f64, Vec<f64>)> = None;
         for _ in 0..self.rounds.max(1) {
             let Some((sums, hoped)) = self.solve_once(&starts) else { break };
+            let sums = self.whole(&sums);
             let mut rent = Rent::new(self.grid.clone(), sums.clone(), 1.0);
             rent.repair(self.start_s, false);
+            let rent = self.shared(&rent);
             let (mut sure, mut added) = (0.0, false);
             for (place, group) in self.groups.iter().enumerate() {
                 let places = self.cheapest_places(&rent, group.wish);
@@ -104,7 +107,7 @@ impl Stretch {
             .map(|number| {
                 let later = part * number as f64;
                 let waiting = Waiting { limit: part, price: self.waiting.price };
-                let (value, start) = rent.least(Wish { at: wish.at + later, ..wish }, waiting, self.share);
+                let (value, start) = rent.least(Wish { at: wish.at + later, ..wish }, waiting, 1.0);
                 (value + later * self.waiting.price, start)
             })
             .collect()
@@ -139,6 +142,20 @@ impl Stretch {
         [0.0, 0.25, 0.5, 0.75, 1.0].iter().map(|part| wish.at + part * limit).collect()
     }
 
+    /// The integral of lam from that of lam / m.
+    fn whole(&self, shared: &[f64]) -> Vec<f64> {
+        let steps = shared.windows(2).zip(&self.at_once).map(|(pair, at_once)| (pair[1] - pair[0]) * at_once);
+        running(steps)
+    }
+
+    /// And back.
+    fn shared(&self, rent: &Rent) -> Rent {
+        let cells = self.grid.windows(2).zip(&self.at_once);
+        let sums = running(cells.map(|(pair, at_once)| rent.between(pair[0], pair[1]) / at_once));
+        let most = self.at_once.iter().copied().fold(1.0, f64::max);
+        Rent::new(self.grid.clone(), sums, 1.0 / most)
+    }
+
     /// One linear programme: sums of lam and the contribution of each group.
     fn solve_once(&self, starts: &[Vec<f64>]) -> Option<(Vec<f64>, Vec<f64>)> {
         // Columns: M at points 1.., V at points 1.., phi.
@@ -151,21 +168,27 @@ impl Stretch {
             let length = self.grid[k + 1] - self.grid[k];
             rows.push(row([(sum(k), 1.0), (sum(k + 1), -1.0)], 0.0));
             let before = if k == 0 { -self.profit } else { 0.0 };
-            let entries = [(sum(k + 1), 1.0), (sum(k), -1.0), (profit(k), 1.0), (profit(k + 1), -1.0)];
+            let at_once = self.at_once[k];
+            let entries = [(sum(k + 1), at_once), (sum(k), -at_once), (profit(k), 1.0), (profit(k + 1), -1.0)];
             rows.push(row(entries, length + before));
             rows.push(row([(profit(k + 1), -1.0)], 0.0));
             rows.push(row([(profit(k + 1), 1.0)], self.start_s));
         }
         let mut costs = vec![0.0; columns];
-        costs[points - 1] = self.active;
+        for (k, at_once) in self.at_once.iter().enumerate() {
+            costs[k] += self.active * at_once;
+            if k > 0 {
+                costs[k - 1] -= self.active * at_once;
+            }
+        }
         for (place, group) in self.groups.iter().enumerate() {
             let phi = 2 * points + place;
             costs[phi] = -group.count;
             for start in &starts[place] {
                 let mut entries = vec![(phi, 1.0)];
                 let mut bound = self.waiting.price * (start - group.wish.at);
-                bound += self.add_sum(start + group.wish.service, -self.share, &mut entries);
-                bound += self.add_sum(*start, self.share, &mut entries);
+                bound += self.add_sum(start + group.wish.service, -1.0, &mut entries);
+                bound += self.add_sum(*start, 1.0, &mut entries);
                 rows.push(Row { entries, bound });
             }
         }
@@ -185,17 +208,27 @@ impl Stretch {
         };
         if next == 0 {
             // Before the grid, rent is taken to be what a worker costs.
-            return factor * (self.grid[0] - time);
+            return factor * (self.grid[0] - time) / self.at_once[0];
         }
         if next == self.grid.len() {
             add(next - 1, 1.0);
-            return -factor * (time - self.grid[next - 1]);
+            return -factor * (time - self.grid[next - 1]) / self.at_once[next - 2];
         }
         let part = (time - self.grid[next - 1]) / (self.grid[next] - self.grid[next - 1]);
         add(next - 1, 1.0 - part);
         add(next, part);
         0.0
     }
+}
+
+/// Running sums of `steps`, from 0.
+fn running(steps: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut sum = 0.0;
+    let sums = steps.map(|step| {
+        sum += step;
+        sum
+    });
+    std::iter::once(0.0).chain(sums).collect()
 }
 
 fn row<const N: usize>(entries: [(Option<usize>, f64); N], bound: f64) -> Row {
@@ -251,11 +284,11 @@ mod tests {
         let wish = |at, service| Group { wish: Wish { at, service }, count: 1.0 };
         let stretch = Stretch {
             grid: vec![0.0, 3.0, 5.0, 9.0],
+            at_once: vec![1.0; 3],
             groups: vec![wish(0.0, 3.0), wish(5.0, 4.0)],
             profit: 0.0,
             start_s: 5.0,
             waiting: Waiting { limit: 0.0, price: 0.0 },
-            share: 1.0,
             active: 0.0,
             rounds: 3,
         };
@@ -272,11 +305,11 @@ mod tests {
         let wish = Group { wish: Wish { at: 0.0, service: 4.0 }, count: 1.0 };
         let stretch = Stretch {
             grid: (0..=10).map(|k| f64::from(k) * 2.0).collect(),
+            at_once: vec![1.0; 10],
             groups: vec![wish, wish],
             profit: 0.0,
             start_s: 10.0,
             waiting: Waiting { limit: f64::INFINITY, price: 0.5 },
-            share: 1.0,
             active: 0.0,
             rounds: 6,
         };

@@ -1,7 +1,7 @@
 //! What nobody can beat: the cost of somebody who knows the future, and how far each policy is from it.
 //!
 //! - `levels`: the cheapest workers for given start times, exact;
-//! - `rent`, `lp`, `stretches`, `certificate`: a lower bound with free start times, proven without trusting the solver;
+//! - `rent`, `crowd`, `lp`, `stretches`, `certificate`: a lower bound with free start times, proven without trusting the solver;
 //! - `upper`: a schedule that is reached, so that the yardstick's own uncertainty is known;
 //! - `served`: a policy's own start times, which split its regret in two: *provisioning* (the workers that its start times would
 //!   have needed were cheaper) and *timing* (other start times would have been cheaper).
@@ -16,6 +16,7 @@
 //! lowest price of the classes allowed counts. Source: Lu, Chen, arXiv 1112.0442 for the levels; own derivation for the rest.
 
 pub mod certificate;
+pub mod crowd;
 pub mod levels;
 pub mod lp;
 pub mod regret;
@@ -34,6 +35,7 @@ use crate::sim::plan::{ActionKind, EndpointPlan, Plan};
 use crate::sim::requests::{Requests, requests, start_seconds};
 use crate::units::{EndpointId, Time};
 use certificate::{Certificate, Proof};
+use crowd::Crowd;
 use levels::{Held, Levels, at_once};
 pub use regret::Regret;
 use rent::{Rent, Waiting, Wish};
@@ -213,7 +215,9 @@ fn caveats(plan: &Plan, own: &EndpointPlan, constant: bool, left_out: usize) -> 
         );
     }
     if own.spec.concurrency > 1 {
-        say("several jobs share a worker: the bound lets each of them run at full speed, so it may be far below");
+        say(
+            "several jobs share a worker: the bound lets each of them run at full speed, whoever can meet on one worker does, so it may be far below",
+        );
     }
     if left_out > 0 {
         say(&format!("{left_out} jobs need longer than their execution timeout and are left out"));
@@ -257,10 +261,12 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
         wishes: jobs.iter().map(|job| Wish { at: job.at.as_secs(), service: job.service.as_secs() }).collect(),
         start_s,
         waiting,
-        share: 1.0 / f64::from(places),
+        places,
+        crowd: None,
         span,
         begun,
     };
+    let problem = Problem { crowd: Crowd::of(&problem.wishes, waiting, places), ..problem };
     let proof = prove(&problem, always_on, best, &levels, options.effort);
     let terms = Terms { start_s, waiting, always_on };
     let lb = proof.bound(0, 0).0;
@@ -310,9 +316,13 @@ fn prove(problem: &Problem, always_on: Option<(f64, f64)>, best: usize, levels: 
     let mut proof = Proof { always_on: always_on.map(|(billed_s, ratio)| billed_s * ratio), ..Proof::default() };
     let flat = Rent::flat();
     let flat = if problem.begun { stretches::inside(problem, &flat) } else { flat };
-    proof.certificates.push(Certificate::of(problem, &flat));
+    let add = |proof: &mut Proof, rent: &Rent| {
+        proof.certificates.push(Certificate::of(problem, rent));
+        proof.certificates.extend(problem.crowd.as_ref().map(|crowd| Certificate::crowded(problem, rent, crowd)));
+    };
+    add(&mut proof, &flat);
     if let Some((_, ratio)) = always_on {
-        proof.certificates.push(Certificate::of(problem, &flat.scaled(ratio)));
+        add(&mut proof, &flat.scaled(ratio));
     }
     let free = problem.waiting.price == 0.0 && problem.waiting.limit.is_infinite();
     if problem.wishes.is_empty() || free || problem.start_s <= 0.0 && always_on.is_none() {
@@ -324,7 +334,7 @@ fn prove(problem: &Problem, always_on: Option<(f64, f64)>, best: usize, levels: 
     let rounds = if effort == Effort::Quick { 2 } else { 4 };
     while solved.len() < rounds && !solved.contains(&active) {
         let rent = stretches::rent(problem, active as f64, effort);
-        proof.certificates.push(Certificate::of(problem, &rent));
+        add(&mut proof, &rent);
         solved.push(active);
         active = proof.bound(0, 0).1.min(levels.levels.len() + 1);
     }

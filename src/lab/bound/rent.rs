@@ -132,6 +132,11 @@ impl Rent {
             .collect()
     }
 
+    /// lam before the first and after the last point.
+    pub fn outside(&self) -> f64 {
+        self.outside
+    }
+
     /// The points between which lam is constant.
     pub fn times(&self) -> &[f64] {
         &self.times

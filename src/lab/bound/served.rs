@@ -11,7 +11,7 @@ use super::levels::Held;
 pub struct Served {
     /// When workers had a job in hand, lost attempts included.
     pub held: Vec<Held>,
-    /// Seconds from submission to the first hand-out, of jobs that were completed.
+    /// Seconds from submission to the hand-out that brought the result, of jobs that were completed.
     pub waits_s: Vec<f64>,
     /// Jobs submitted.
     pub submitted: u64,
@@ -73,10 +73,8 @@ impl Watcher for ServedJobs {
 
     fn job_finished(&mut self, now: Time, job: &LiveJob, outcome: JobOutcome, _: FinishCause) {
         self.hold(now, job);
-        if outcome == JobOutcome::Completed
-            && let Some(wait) = job.wait()
-        {
-            self.of(job.endpoint).waits_s.push(wait.as_secs());
+        if outcome == JobOutcome::Completed {
+            self.of(job.endpoint).waits_s.push(job.assigned.since(job.accepted).as_secs());
         }
     }
 }

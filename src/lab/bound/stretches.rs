@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::Effort;
+use super::crowd::Crowd;
 use super::lp::{Group, Stretch};
 use super::rent::{Rent, Waiting, Wish};
 
@@ -22,8 +23,10 @@ pub struct Problem {
     pub start_s: f64,
     /// What waiting costs.
     pub waiting: Waiting,
-    /// Share of a worker that a job takes.
-    pub share: f64,
+    /// Jobs that a worker takes at once.
+    pub places: u32,
+    /// How many of them can be on a worker at a time, where that is known.
+    pub crowd: Option<Crowd>,
     /// What is paid for: begin and end.
     pub span: (f64, f64),
     /// Workers may stand at the beginning, and time outside the span is free.
@@ -195,18 +198,25 @@ fn solve(problem: &Problem, part: &Part, active: f64, sizes: Sizes) -> (Vec<f64>
     grid.push(horizon);
     if !part.dense {
         grid.extend(wishes.iter().flat_map(|wish| [wish.at, wish.at + wish.service]));
+        if let Some(crowd) = &problem.crowd {
+            let inside = |time: f64| crowd.times().partition_point(|point| *point <= time);
+            grid.extend(&crowd.times()[inside(part.from)..inside(horizon)]);
+        }
     }
     grid.retain(|time| *time <= horizon);
     grid.sort_by(f64::total_cmp);
     grid.dedup_by(|later, earlier| *later - *earlier < 1e-6);
     let groups = if part.dense { alike(wishes, part.from, step) } else { single(wishes) };
+    let most = f64::from(problem.places);
+    let middles = grid.windows(2).map(|pair| 0.5 * (pair[0] + pair[1]));
+    let at_once = middles.map(|time| problem.crowd.as_ref().map_or(most, |crowd| crowd.at(time))).collect();
     let stretch = Stretch {
         grid,
+        at_once,
         groups,
         profit: part.profit,
         start_s: problem.start_s,
         waiting: problem.waiting,
-        share: problem.share,
         active,
         rounds: sizes.rounds,
     };
@@ -249,7 +259,7 @@ mod tests {
             })
             .collect();
         let waiting = Waiting { limit: 1.0, price: 0.0 };
-        Problem { wishes, start_s: 10.0, waiting, share: 1.0, span: (0.0, at + 3.0), begun: false }
+        Problem { wishes, start_s: 10.0, waiting, places: 1, crowd: None, span: (0.0, at + 3.0), begun: false }
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Tiny {
             self.jobs.iter().map(|(at, service)| Wish { at: *at as f64, service: *service as f64 }).collect();
         let end = self.jobs.iter().map(|(at, service)| at + service).max().unwrap_or(0);
         let span = (0.0, end as f64);
-        Problem { wishes, start_s: self.start_s, waiting: self.waiting(), share: 1.0, span, begun: false }
+        Problem { wishes, start_s: self.start_s, waiting: self.waiting(), places: 1, crowd: None, span, begun: false }
     }
 
     fn lower(&self) -> f64 {
