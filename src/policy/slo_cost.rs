@@ -114,6 +114,16 @@ pub struct SloCost {
     load: Load,
 }
 
+/// Which of the waiting jobs may get a start: the oldest that are late anyway, and those that have waited long enough for one.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    lost: u32,
+    held: u32,
+    hold_s: f64,
+    start_s: f64,
+    room: u32,
+}
+
 #[derive(Deserialize)]
 struct Learned {
     service: Service,
@@ -250,17 +260,21 @@ impl SloCost {
         let lost = lost.min(seen.queued);
         let late = late(free.clone(), lost, start_s, service);
         let shared = self.workers_for(late, start_s, seen.concurrency);
-        let steady = if self.any_late(seen, free.clone()) { self.steady(seen) } else { 0 };
+        // Jobs that are still patient ask for nothing.
+        let hold_s = self.patience * (self.slo_s - start_s).max(0.0);
+        let held = if hold_s > 0.0 { seen.details.waiting_longer_than(Span::from_secs(hold_s)) } else { u32::MAX };
+        let steady = if self.any_late(seen, free.clone(), held.max(lost)) { self.steady(seen) } else { 0 };
         let starts = shared.max(steady).saturating_sub(current).min(room);
         free.extend((0..starts * seen.concurrency).map(|_| Reverse(micros(start_s))));
-        let (rescues, look_again) = self.rescues(seen, free, lost, start_s, room - starts);
+        let limits = Limits { lost, held, hold_s, start_s, room: room - starts };
+        let (rescues, look_again) = self.rescues(seen, free, &limits);
         (starts + rescues, look_again)
     }
 
-    /// Somebody who waits would wait beyond the objective without a start.
-    fn any_late(&self, seen: &Observation<'_>, mut free: BinaryHeap<Reverse<u64>>) -> bool {
+    /// One of the `oldest` would wait beyond the objective without a start.
+    fn any_late(&self, seen: &Observation<'_>, mut free: BinaryHeap<Reverse<u64>>, oldest: u32) -> bool {
         let service = micros(self.service.mean_s());
-        (1..=seen.queued).any(|job| {
+        (1..=seen.queued.min(oldest)).any(|job| {
             let wait_s = free.peek().map_or(f64::INFINITY, |Reverse(at)| Span(*at).as_secs());
             take(&mut free, service);
             self.is_late(seen, job, wait_s * self.caution)
@@ -276,21 +290,18 @@ impl SloCost {
         erlang_places(self.load.rate(), self.service.mean_s(), self.slo_s, self.miss, most).div_ceil(seen.concurrency)
     }
 
-    /// Starts by which jobs that may wait are in time, the `lost` oldest aside.
+    /// Starts by which jobs that may wait are in time, those that are lost aside.
     fn rescues(
         &self,
         seen: &Observation<'_>,
         mut free: BinaryHeap<Reverse<u64>>,
-        lost: u32,
-        start_s: f64,
-        room: u32,
+        limits: &Limits,
     ) -> (u32, Option<Span>) {
+        let Limits { lost, held, hold_s, start_s, room } = *limits;
         let service = micros(self.service.mean_s());
         for _ in 0..lost {
             take(&mut free, service);
         }
-        let hold_s = self.patience * (self.slo_s - start_s).max(0.0);
-        let held = if hold_s > 0.0 { seen.details.waiting_longer_than(Span::from_secs(hold_s)) } else { u32::MAX };
         let (mut starts, mut look_again) = (0, None);
         for job in lost + 1..=seen.queued {
             let wait_s = free.peek().map_or(f64::INFINITY, |Reverse(at)| Span(*at).as_secs());
