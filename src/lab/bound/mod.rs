@@ -197,6 +197,15 @@ fn prices(plan: &Plan, spec: &EndpointSpec) -> (f64, f64) {
     if flex.is_finite() { (flex * gpus, active * gpus) } else { (0.0, 0.0) }
 }
 
+/// The settings that the endpoint begins with, and all that come later.
+fn specs(plan: &Plan, id: EndpointId) -> impl Iterator<Item = &EndpointSpec> {
+    let later = plan.actions.iter().filter_map(move |action| match &action.kind {
+        ActionKind::Update { endpoint, spec, .. } if *endpoint == id => Some(&**spec),
+        _ => None,
+    });
+    std::iter::once(&plan.endpoints[id.index()].spec).chain(later)
+}
+
 /// Its settings hold from the beginning to the end.
 fn is_steady(plan: &Plan, id: EndpointId) -> bool {
     let changes = |kind: &ActionKind| match kind {
@@ -223,7 +232,9 @@ fn caveats(plan: &Plan, own: &EndpointPlan, constant: bool, left_out: usize) -> 
         say(&format!("{left_out} jobs need longer than their execution timeout and are left out"));
     }
     if plan.actions.iter().any(|action| matches!(action.kind, ActionKind::Update { .. })) {
-        say("settings change on the way: each job is taken to meet the quickest release, at the lower of both prices");
+        say(
+            "settings change on the way: each job is taken to meet the quickest release, on a worker with the most places, at the lowest price",
+        );
     }
     caveats
 }
@@ -232,12 +243,14 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     let own = &plan.endpoints[id.index()];
     let (start_s, constant) = start_seconds(plan, id);
     let start_s = options.start_s.unwrap_or(start_s);
-    let (flex, active) = prices(plan, &own.spec);
+    let least = |all: (f64, f64), one: (f64, f64)| (all.0.min(one.0), all.1.min(one.1));
+    let (flex, active) = specs(plan, id).map(|spec| prices(plan, spec)).reduce(least).unwrap_or_default();
     // An always-on worker is billed for the whole time only where it is there from the beginning and stays; else the lower price
     // has to stand for both.
     let flex = if options.any_active && !is_steady(plan, id) { flex.min(active) } else { flex };
     let limit = options.slo_wait_s.or_else(|| own.slo_wait.map(|wait| wait.as_secs()));
-    let places = options.concurrency.unwrap_or(own.spec.concurrency).max(1);
+    let most = specs(plan, id).map(|spec| spec.concurrency).max().unwrap_or(1);
+    let places = options.concurrency.unwrap_or(most).max(1);
     let counted = |at: Time| at.since(Time::ZERO) >= plan.warm_up;
     let jobs: Vec<Come> = requests
         .jobs

@@ -9,7 +9,7 @@ use crate::policy::PolicyChoice;
 use crate::scheduler::PickUp;
 use crate::scheduler::StartStage;
 use crate::sim::Clean;
-use crate::sim::plan::{PacingModel, StageModel};
+use crate::sim::plan::{Action, PacingModel, StageModel};
 use crate::units::Span;
 use crate::workload::{ArrivalSpec, Distribution};
 
@@ -227,6 +227,19 @@ fn no_policy_is_below_the_bound() {
         let own = &bounds.endpoints[0];
         assert!(own.lb_usd <= own.ub_usd && own.lb_at(0.05) <= own.lb_usd, "{own:?}");
     }
+}
+
+#[test]
+fn settings_that_come_later_count_at_their_best() {
+    let plan = |concurrency| Plan::clean(Clean { concurrency, ..clean(4, "request_count", 2.0, 10.0) });
+    let lower = |plan: &Plan| for_plan(plan, &Options { any_active: false, ..Options::default() }).unwrap().lb_usd;
+    let (alone, shared, mut changed) = (plan(1), plan(4), plan(1));
+    let own = &changed.endpoints[0];
+    let spec = Box::new(EndpointSpec { concurrency: 4, ..own.spec.clone() });
+    let kind = ActionKind::Update { endpoint: EndpointId(0), spec, release: Box::new(own.release.clone()) };
+    changed.actions.push(Action { at: Time::from_secs(5.0), kind });
+    assert!(lower(&changed) < lower(&alone));
+    assert!((lower(&changed) - lower(&shared)).abs() < 1e-9, "{} {}", lower(&changed), lower(&shared));
 }
 
 #[test]
