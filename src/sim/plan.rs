@@ -205,6 +205,16 @@ pub struct Action {
     pub kind: ActionKind,
 }
 
+impl Plan {
+    /// The settings and releases that an endpoint gets after those that it begins with, in the order of the actions.
+    pub fn updates(&self, id: EndpointId) -> impl Iterator<Item = (&EndpointSpec, &ReleasePlan)> {
+        self.actions.iter().filter_map(move |action| match &action.kind {
+            ActionKind::Update { endpoint, spec, release } if *endpoint == id => Some((&**spec, &**release)),
+            _ => None,
+        })
+    }
+}
+
 /// What can happen.
 #[allow(missing_docs, reason = "the line above each variant names its fields")]
 #[derive(Clone, Debug, PartialEq)]

@@ -92,11 +92,7 @@ pub fn start_seconds(plan: &Plan, id: EndpointId) -> (f64, bool) {
 
 /// The release that the endpoint begins with, and all that come later.
 fn releases(plan: &Plan, id: EndpointId) -> impl Iterator<Item = &ReleasePlan> {
-    let later = plan.actions.iter().filter_map(move |action| match &action.kind {
-        ActionKind::Update { endpoint, release, .. } if *endpoint == id => Some(&**release),
-        _ => None,
-    });
-    std::iter::once(&plan.endpoints[id.index()].release).chain(later)
+    std::iter::once(&plan.endpoints[id.index()].release).chain(plan.updates(id).map(|(_, release)| release))
 }
 
 fn least_slowdown(plan: &Plan) -> f64 {

@@ -199,11 +199,7 @@ fn prices(plan: &Plan, spec: &EndpointSpec) -> (f64, f64) {
 
 /// The settings that the endpoint begins with, and all that come later.
 fn specs(plan: &Plan, id: EndpointId) -> impl Iterator<Item = &EndpointSpec> {
-    let later = plan.actions.iter().filter_map(move |action| match &action.kind {
-        ActionKind::Update { endpoint, spec, .. } if *endpoint == id => Some(&**spec),
-        _ => None,
-    });
-    std::iter::once(&plan.endpoints[id.index()].spec).chain(later)
+    std::iter::once(&plan.endpoints[id.index()].spec).chain(plan.updates(id).map(|(spec, _)| spec))
 }
 
 /// Its settings hold from the beginning to the end.
