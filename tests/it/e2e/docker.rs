@@ -4,6 +4,7 @@
 //! the test's mark are touched. The image is made by `image.sh`. Without an engine or the image the tests say so and pass,
 //! unless `THERMOCLINE_REQUIRE` has `docker`.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use super::harness::{App, Server, eventually, script_path};
 use super::python;
 use crate::real_docker::outside::Cut;
+use crate::real_docker::remove_all_of;
 
 /// The image of `image.sh` that fits this tree, if it has been made.
 fn image() -> Option<String> {
@@ -87,8 +89,10 @@ fn containers(mark: &str) -> Vec<String> {
 
 impl Drop for Contained {
     fn drop(&mut self) {
-        for id in containers(&self.server.mark) {
-            let _ = Command::new("docker").args(["rm", "--force", &id]).stdout(Stdio::null()).status();
+        // First, lest it starts what is removed here once more.
+        self.server.end();
+        if let Ok(store) = fs::read_to_string(self.server.folder.join("data/engine-label")) {
+            remove_all_of(&store);
         }
     }
 }
@@ -136,7 +140,7 @@ fn without_its_engine_the_gateway_serves_and_what_runs_goes_on() {
         return;
     }
     let socket = std::env::temp_dir().join(format!("thermocline-e2e-cut-{}.sock", std::process::id()));
-    let _ = std::fs::remove_file(&socket);
+    let _ = fs::remove_file(&socket);
     let way = Cut::new(socket.clone());
     let settings = ["workers: {active: 1, max: 2, extra: 0}"];
     let Some(app) = Contained::start_by("docker-cut", &settings, Some(&socket)) else { return };

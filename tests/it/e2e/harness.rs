@@ -188,6 +188,14 @@ impl Server {
         child.wait().expect("it can be waited for");
     }
 
+    /// SIGKILL if it runs.
+    pub fn end(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     /// SIGTERM; its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("it runs");
@@ -312,10 +320,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.end();
         processes::end_all(&self.mark);
         if std::thread::panicking() {
             let log = self.log();

@@ -135,15 +135,24 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         self.launcher.detach();
-        for id in self.containers() {
-            docker(&["rm", "-f", &id]);
-        }
-        let label = format!("label=thermocline.store={}", self.store());
-        for id in lines(&docker(&["network", "ls", "-q", "--filter", &label])) {
-            docker(&["network", "rm", &id]);
-        }
+        remove_all_of(&self.store());
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// What a gateway has on the engine: its containers, its networks.
+pub fn remove_all_of(store: &str) {
+    let label = format!("label=thermocline.store={store}");
+    for id in lines(&docker(&["ps", "-aq", "--filter", &label])) {
+        docker(&["rm", "-f", &id]);
+    }
+    for id in networks_of(store) {
+        docker(&["network", "rm", &id]);
+    }
+}
+
+fn networks_of(store: &str) -> Vec<String> {
+    lines(&docker(&["network", "ls", "-q", "--filter", &format!("label=thermocline.store={store}")]))
 }
 
 fn gateway(folder: &Path, config: &DockerConfig, gpus: &[String]) -> (DockerLauncher, Receiver<Report>) {
@@ -307,6 +316,9 @@ fn the_exit_tells_what_happened() {
     let (_, cause, detail) = bench.exited();
     assert!(cause == ExitCause::StartFailed && detail.contains("thermocline-test:none"), "{detail}");
     assert!(bench.containers().is_empty());
+    assert_eq!(networks_of(&bench.store()).len(), 1, "kept for the endpoint's next worker");
+    bench.launcher.detach();
+    assert!(networks_of(&bench.store()).is_empty(), "an engine has room for about 30");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::models::{ContainerInspectResponse, NetworkCreateRequest};
+use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::super::{LaunchSpec, Report};
-use super::request::{ENDPOINT, GPUS, PORTS, Place, STORE, create_request};
-use super::{Host, Launch, Stage, engine, output};
+use super::request::{GPUS, PORTS, Place, create_request};
+use super::{Host, Launch, Stage, engine, networks, output};
 use crate::scheduler::{ExitCause, StartStage, StopMode};
 
 /// Time from SIGTERM to SIGKILL unless the endpoint says otherwise.
@@ -31,6 +31,7 @@ pub(super) fn grace(seconds: f64) -> Duration {
 pub(super) async fn start(host: Arc<Host>, spec: LaunchSpec, gpus: Vec<String>) {
     let started = async {
         let docker = host.docker().await?;
+        let _kept = networks::own(&host, &docker, &spec.endpoint).await?;
         let id = create(&host, &docker, &spec, &gpus).await?;
         if let Err(error) = docker.start_container(&id, None).await {
             remove(&docker, &id).await;
@@ -49,10 +50,7 @@ pub(super) async fn start(host: Arc<Host>, spec: LaunchSpec, gpus: Vec<String>) 
 }
 
 async fn create(host: &Host, docker: &Docker, spec: &LaunchSpec, gpus: &[String]) -> Result<String, String> {
-    let network = match &host.config.network {
-        Some(network) => network.clone(),
-        None => own_network(host, docker, &spec.endpoint).await?,
-    };
+    let network = networks::name(host, &spec.endpoint);
     let place = Place { store: &host.store, network: &network, engine: &host.config, gpus };
     let body = create_request(spec, &place)?;
     let name = host.container_name(&spec.name);
@@ -66,27 +64,6 @@ async fn create(host: &Host, docker: &Docker, spec: &LaunchSpec, gpus: &[String]
     let created = created.map_err(|error| format!("the container cannot be created: {}", engine::words(&error)))?;
     created.warnings.iter().for_each(|warning| host.logs.note(&spec.name, warning));
     Ok(created.id)
-}
-
-/// The endpoint's own bridge: its workers reach the gateway and the world, but not each other.
-async fn own_network(host: &Host, docker: &Docker, endpoint: &str) -> Result<String, String> {
-    let name = format!("thermocline-{}-{endpoint}", host.store);
-    if docker.inspect_network(&name, None).await.is_ok() {
-        return Ok(name);
-    }
-    let request = NetworkCreateRequest {
-        name: name.clone(),
-        driver: Some("bridge".to_owned()),
-        options: Some([("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())].into()),
-        labels: Some([(STORE.to_owned(), host.store.clone()), (ENDPOINT.to_owned(), endpoint.to_owned())].into()),
-        ..NetworkCreateRequest::default()
-    };
-    match docker.create_network(request).await {
-        Ok(_) => Ok(name),
-        // Another worker of the endpoint was quicker.
-        Err(error) if engine::status(&error) == Some(409) => Ok(name),
-        Err(error) => Err(format!("no network for the endpoint: {}", engine::words(&error))),
-    }
 }
 
 /// A container that runs: from now on its output is followed, its addresses are known, and a stop asked for meanwhile is carried

@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, EventMessage, EventMessageTypeEnum};
-use bollard::query_parameters::{
-    EventsOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
-};
+use bollard::query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use futures_util::StreamExt;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::super::Report;
 use super::request::{STORE, WORKER};
-use super::{Host, Link, Stage, engine, life, output};
+use super::{Host, Link, Stage, engine, life, networks, output};
 use crate::scheduler::ExitCause;
 
 /// How often everything is compared although no event said so.
@@ -91,7 +89,7 @@ async fn serve(host: &Arc<Host>, docker: &Docker, was_down: bool) -> String {
     }
 }
 
-fn own_label(host: &Host) -> String {
+pub(super) fn own_label(host: &Host) -> String {
     format!("{STORE}={}", host.store)
 }
 
@@ -140,7 +138,7 @@ async fn compare(host: &Arc<Host>, docker: &Docker, first: bool) -> Result<(), b
         }
     }
     if first {
-        drop_networks(host, docker).await;
+        networks::drop_unused(host, docker).await;
     }
     Ok(())
 }
@@ -166,17 +164,5 @@ async fn remove_unknown(docker: &Docker, container: &ContainerSummary, worker: &
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     if let Err(error) = docker.remove_container(id, Some(options)).await {
         tracing::warn!(worker, error = engine::words(&error), "it cannot be removed");
-    }
-}
-
-/// Networks of endpoints without workers: an engine has room for about 30. Only before anything is started.
-async fn drop_networks(host: &Arc<Host>, docker: &Docker) {
-    let filters = HashMap::from([("label", vec![own_label(host)])]);
-    let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
-    for network in docker.list_networks(Some(options)).await.unwrap_or_default() {
-        // Refused by the engine if a container is in it: then it stays.
-        if let Some(id) = network.id {
-            let _ = docker.remove_network(&id).await;
-        }
     }
 }

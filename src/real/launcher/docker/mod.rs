@@ -3,6 +3,7 @@
 //! ```text
 //! link.rs     one task per host: connect, follow the engine's events, compare with what should be there, connect again
 //! life.rs     start, stop and end of one container
+//! networks.rs the bridge of each endpoint
 //! pull.rs     images
 //! output.rs   what containers say, into the log
 //! request.rs  what a container may do
@@ -16,6 +17,7 @@
 pub mod engine;
 mod life;
 mod link;
+mod networks;
 mod output;
 mod pull;
 pub mod request;
@@ -28,8 +30,9 @@ use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, RwLock, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 pub use engine::engine_gateway;
 
@@ -51,6 +54,9 @@ pub struct EngineHost {
     pub gpu_ids: Vec<String>,
 }
 
+/// How long a gateway that leaves may take to remove networks.
+const LEAVE: Duration = Duration::from_secs(5);
+
 /// Launches workers as containers.
 pub struct DockerLauncher {
     hosts: BTreeMap<HostId, Arc<Host>>,
@@ -59,6 +65,7 @@ pub struct DockerLauncher {
     runtime: Handle,
     over: Arc<Notify>,
     _gpus: Vec<gpus::Watch>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 /// One engine.
@@ -73,6 +80,8 @@ struct Host {
     link: watch::Sender<Link>,
     /// Something is to be compared with the engine now.
     poke: Notify,
+    /// Read while a container is made and started in a network, written to while networks are removed.
+    networks: RwLock<()>,
     state: Mutex<State>,
 }
 
@@ -136,21 +145,35 @@ impl DockerLauncher {
         let handle = runtime.handle().clone();
         let over = Arc::new(Notify::new());
         let ended = Arc::clone(&over);
-        std::thread::Builder::new().name("engines".to_owned()).spawn(move || runtime.block_on(ended.notified()))?;
         let hosts: BTreeMap<HostId, Arc<Host>> = hosts
             .into_iter()
             .map(|EngineHost { host, config, gpu_ids }| {
                 let (store, logs, reporter) = (store.clone(), logs.clone(), reporter.clone());
                 let (link, state) = (watch::Sender::new(Link::Connecting), Mutex::default());
-                let poke = Notify::new();
-                (host, Arc::new(Host { id: host, config, gpu_ids, store, logs, reporter, link, poke, state }))
+                let (poke, networks) = (Notify::new(), RwLock::default());
+                (host, Arc::new(Host { id: host, config, gpu_ids, store, logs, reporter, link, poke, networks, state }))
             })
             .collect();
         for host in hosts.values() {
             handle.spawn(link::keep(Arc::clone(host)));
         }
+        let left: Vec<_> = hosts.values().cloned().collect();
+        let until_detached = async move {
+            ended.notified().await;
+            let _ = timeout(LEAVE, networks::leave(left)).await;
+        };
+        let thread = std::thread::Builder::new().name("engines".to_owned());
+        let thread = thread.spawn(move || runtime.block_on(until_detached))?;
         let watched = hosts.values().filter(|host| engine::is_local(&host.config)).filter_map(watch_gpus).collect();
-        Ok(DockerLauncher { hosts, logs, reporter, runtime: handle, over, _gpus: watched })
+        Ok(DockerLauncher {
+            hosts,
+            logs,
+            reporter,
+            runtime: handle,
+            over,
+            _gpus: watched,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 }
 
@@ -239,6 +262,9 @@ impl Launcher for DockerLauncher {
 
     fn detach(&self) {
         self.over.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // What it has left to do takes a bounded time, and its end is the end of all tasks of this launcher.
+        thread.map(std::thread::JoinHandle::join);
     }
 }
 
