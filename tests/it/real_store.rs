@@ -56,14 +56,14 @@ fn open(path: &Path) -> SqliteStore {
 /// A store that can be closed and opened again, as by a restart.
 enum Subject {
     Memory(MemoryStore),
-    Sqlite(Option<SqliteStore>, Folder),
+    Sqlite(Option<Box<SqliteStore>>, Folder),
 }
 
 impl Subject {
     fn store(&mut self) -> &mut dyn Store {
         match self {
             Subject::Memory(store) => store,
-            Subject::Sqlite(store, folder) => store.get_or_insert_with(|| open(&folder.store())),
+            Subject::Sqlite(store, folder) => store.get_or_insert_with(|| Box::new(open(&folder.store()))).as_mut(),
         }
     }
 
