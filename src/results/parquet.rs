@@ -30,7 +30,7 @@ impl<W: Write> GroupWriter<W> {
         let options = WriteOptions {
             statistics: StatisticsOptions::default(),
             version: Version::V1,
-            compression: CompressionOptions::Zstd(None),
+            compression: CompressionOptions::Snappy,
             data_page_size: None,
         };
         let schema: ArrowSchema =

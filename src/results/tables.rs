@@ -1,6 +1,6 @@
 //! Tables of a run, written row by row as Parquet or CSV: memory stays bounded however long they get.
 //!
-//! Parquet is written in row groups of 65,536 rows (zstd). In CSV a text that a spreadsheet would take for a formula gets an
+//! Parquet is written in row groups of 65,536 rows (Snappy). In CSV a text that a spreadsheet would take for a formula gets an
 //! apostrophe in front. Absent values are null in Parquet and empty in CSV.
 
 use std::io::{self, Write};

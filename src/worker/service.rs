@@ -188,9 +188,12 @@ impl<H: Handler> Service<H> {
             if leaving {
                 break;
             }
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = &mut leave => break,
+            // A sleep of nothing would still last until the timer's next millisecond.
+            if !pause.is_zero() {
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = &mut leave => break,
+                }
             }
         }
         while self.running.join_next().await.is_some() {}

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::super::config::EndpointConfig;
 use super::super::launcher::LogLine;
-use super::super::store::{Attempt, DeliveryState};
+use super::super::store::{Attempt, DeliveryState, JobEnd, JobRow};
 use crate::policy::{Phase, WorkerKind};
-use crate::scheduler::{JobPolicy, PublicState, WaitReason, WorkerReason};
+use crate::scheduler::{JobOutcome, JobPolicy, PublicState, WaitReason, WorkerReason};
 
 /// A job that a client submits. The gateway has checked sizes, ranges of the policy and the endpoint's schema.
 #[derive(Clone, Debug)]
@@ -77,6 +77,17 @@ pub enum JobStatus {
     TimedOut,
 }
 
+impl From<JobOutcome> for JobStatus {
+    fn from(outcome: JobOutcome) -> JobStatus {
+        match outcome {
+            JobOutcome::Completed => JobStatus::Completed,
+            JobOutcome::Failed => JobStatus::Failed,
+            JobOutcome::Cancelled => JobStatus::Cancelled,
+            JobOutcome::TimedOut => JobStatus::TimedOut,
+        }
+    }
+}
+
 impl JobStatus {
     /// No further change, except by `/retry`.
     pub fn is_final(self) -> bool {
@@ -117,6 +128,29 @@ pub struct JobView {
     pub submitted_ms: u64,
     /// Wall time of the end, ms since 1970.
     pub finished_ms: Option<u64>,
+}
+
+impl JobView {
+    /// A job that has ended.
+    pub fn ended(row: &JobRow, end: &JobEnd, output: Option<Bytes>, webhook: Option<DeliveryState>) -> JobView {
+        JobView {
+            id: row.id.clone(),
+            endpoint: row.endpoint.clone(),
+            status: end.outcome.into(),
+            delay_ms: end.delay_ms,
+            execution_ms: Some(end.execution_ms),
+            worker: end.worker.clone(),
+            retries: end.retries,
+            output,
+            error: end.error.clone(),
+            reason: None,
+            cause: Some(end.cause.clone()),
+            attempts: end.attempts.clone(),
+            webhook,
+            submitted_ms: row.submitted_ms,
+            finished_ms: Some(end.finished_ms),
+        }
+    }
 }
 
 /// A change of a job, for server-sent events.

@@ -6,7 +6,7 @@ use super::super::config::EndpointKind;
 use super::super::ids;
 use super::super::spans::{self, TraceParent};
 use super::super::store::{JobRow, Write};
-use super::api::{JobNotice, JobStatus, Place, Refusal, Submission};
+use super::api::{JobNotice, JobStatus, JobView, Place, Refusal, Submission};
 use super::handle::Answer;
 use super::tables::TICKET_BIT;
 use super::{Core, PAYLOAD_BUDGET, Submitted, reply};
@@ -209,14 +209,14 @@ impl Core {
         }
     }
 
-    pub(super) fn wait_end(&mut self, id: &str, answer: Answer<()>) {
+    pub(super) fn wait_end(&mut self, id: &str, answer: Answer<Option<Box<JobView>>>) {
         match self.tables.job_by_id(id).map(|entry| entry.row.client_ref) {
             Some(number) => {
                 let desk = self.desk.job(number);
                 desk.waiters.retain(|waiter| !waiter.is_closed());
                 desk.waiters.push(answer);
             }
-            None => reply(answer, ()),
+            None => reply(answer, None),
         }
     }
 

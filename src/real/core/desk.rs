@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::super::spans::TraceParent;
-use super::api::{HandedJob, Taken};
+use super::api::{HandedJob, JobView, Taken};
 use super::handle::Answer;
 use crate::scheduler::StartStage;
 use crate::units::{JobId, Span, Time, WorkerId};
@@ -92,7 +92,7 @@ pub struct JobDesk {
     /// Output and error of the result that is being recorded.
     pub result: Option<(Option<Bytes>, Option<String>)>,
     /// Answered at the end.
-    pub waiters: Vec<Answer<()>>,
+    pub waiters: Vec<Answer<Option<Box<JobView>>>>,
     /// Answered when a piece of its stream arrives, or at the end.
     pub chunk_waiters: Vec<Answer<()>>,
     /// Pieces of its stream so far.

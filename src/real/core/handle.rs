@@ -26,8 +26,8 @@ pub enum Request {
     Submit(Box<Submission>, Answer<Result<(String, bool), Refusal>>),
     /// A job that has no end yet; `None` when it is not alive (the store knows the rest).
     Live { endpoint: String, id: String, answer: Answer<Option<JobView>> },
-    /// Answers when the job has ended (at once if it is not alive).
-    Wait { id: String, answer: Answer<()> },
+    /// Answers when the job has ended, with how it did; at once and with nothing if it is not alive.
+    Wait { id: String, answer: Answer<Option<Box<JobView>>> },
     /// Answers when the job's stream has pieces to fetch or the job has ended.
     WaitChunk { id: String, answer: Answer<()> },
     /// The client fetched the pieces before `next`.
@@ -185,10 +185,10 @@ impl Handle {
         self.ask(|answer| Request::Live { endpoint, id, answer }).await.flatten()
     }
 
-    /// Returns when the job has ended, or at once if it is not alive.
-    pub async fn ended(&self, id: &str) {
+    /// Returns when the job has ended, with how it did, or at once and with nothing if it is not alive: then the store knows.
+    pub async fn ended(&self, id: &str) -> Option<Box<JobView>> {
         let id = id.to_owned();
-        let _ = self.ask(|answer| Request::Wait { id, answer }).await;
+        self.ask(|answer| Request::Wait { id, answer }).await.flatten()
     }
 
     /// Returns when the job's stream has something to fetch or the job has ended.

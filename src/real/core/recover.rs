@@ -124,6 +124,8 @@ pub fn start(
         seq: 0,
         last_ref: found.last_client_ref,
         batch,
+        // What is made anew is durable before anything happens.
+        commit_by: Some(Time::ZERO),
         effects: Vec::new(),
         submitted: Vec::new(),
         facts: std::collections::VecDeque::new(),

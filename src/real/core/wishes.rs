@@ -4,10 +4,10 @@ use super::super::ids;
 use super::super::launcher::LaunchSpec;
 use super::super::spans;
 use super::super::store::{Delivery, DeliveryState, JobEnd, Write};
-use super::api::{HandedJob, JobNotice, JobStatus, Place, Refusal};
+use super::api::{HandedJob, JobNotice, JobStatus, JobView, Place, Refusal};
 use super::desk::StopSignal;
 use super::tables::{Ended, TICKET_BIT};
-use super::{Core, Submitted};
+use super::{Core, Submitted, reply};
 use crate::policy::{Phase, ScaleReason};
 use crate::scheduler::{Command, Event, JobOutcome, ReleaseStatus, StopMode};
 use crate::units::{EndpointId, HostId, JobId, WorkerId};
@@ -247,7 +247,7 @@ impl Core {
         let keep_s = if row.sync { self.config.retention_sync_s } else { self.config.retention_s };
         let expires_ms = end.finished_ms + (keep_s * 1_000.0) as u64;
         let end = JobEnd { error, expires_ms, ..end };
-        let status = status_of(outcome);
+        let status = JobStatus::from(outcome);
         let notice = JobNotice {
             endpoint: row.endpoint.clone(),
             id: row.id.clone(),
@@ -279,12 +279,14 @@ impl Core {
             let spans = spans::of_job(&row, &end, desk.trace);
             self.effect(move || sink.send(spans));
         }
-        self.batch.push(Write::JobEnded { id: row.id, end: Box::new(end), output });
+        let webhook = row.webhook.as_ref().map(|_| DeliveryState::Pending);
+        let view = (!desk.waiters.is_empty()).then(|| JobView::ended(&row, &end, output.clone(), webhook));
+        // With or without anybody who waits: from now on only the store knows the job, so this must not wait for another change.
         self.effect(move || {
-            for waiter in desk.waiters.into_iter().chain(desk.chunk_waiters) {
-                let _ = waiter.send(());
-            }
+            desk.waiters.into_iter().for_each(|waiter| reply(waiter, view.clone().map(Box::new)));
+            desk.chunk_waiters.into_iter().for_each(|waiter| reply(waiter, ()));
         });
+        self.batch.push(Write::JobEnded { id: row.id, end: Box::new(end), output });
     }
 
     fn worker_changed(&mut self, worker: WorkerId, phase: Phase) {
@@ -323,16 +325,6 @@ impl Core {
         if let Some(answer) = self.acquiring.remove(&ticket) {
             self.answer(answer, Err(Refusal::UnknownWorker));
         }
-    }
-}
-
-/// A job's state on the wire.
-pub(super) fn status_of(outcome: JobOutcome) -> JobStatus {
-    match outcome {
-        JobOutcome::Completed => JobStatus::Completed,
-        JobOutcome::Failed => JobStatus::Failed,
-        JobOutcome::TimedOut => JobStatus::TimedOut,
-        JobOutcome::Cancelled => JobStatus::Cancelled,
     }
 }
 

@@ -4,12 +4,15 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::super::core::api::{JobStatus, JobView};
 use super::super::core::handle::Handle;
-use super::super::store::{DeliveryState, JobEnd, JobRow, StoreError, StoreReader};
+use super::super::store::{DeliveryState, JobRow, StoreError, StoreReader};
 use super::json::push_text;
-use crate::scheduler::JobOutcome;
+
+/// Reads at once. The store keeps as many connections; each one more would be opened, which takes longer than to read, and closed.
+static READS: Semaphore = Semaphore::const_new(8);
 
 /// A state as written on the wire.
 pub fn status_word(status: JobStatus) -> &'static str {
@@ -20,15 +23,6 @@ pub fn status_word(status: JobStatus) -> &'static str {
         JobStatus::Failed => "FAILED",
         JobStatus::Cancelled => "CANCELLED",
         JobStatus::TimedOut => "TIMED_OUT",
-    }
-}
-
-fn status_of(outcome: JobOutcome) -> JobStatus {
-    match outcome {
-        JobOutcome::Completed => JobStatus::Completed,
-        JobOutcome::Failed => JobStatus::Failed,
-        JobOutcome::Cancelled => JobStatus::Cancelled,
-        JobOutcome::TimedOut => JobStatus::TimedOut,
     }
 }
 
@@ -112,24 +106,7 @@ fn write_members(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 
 /// A job as the store has it; `None` while it has no end.
 pub fn ended_view(row: &JobRow, output: Option<Bytes>, webhook: Option<DeliveryState>) -> Option<JobView> {
-    let end: &JobEnd = row.end.as_ref()?;
-    Some(JobView {
-        id: row.id.clone(),
-        endpoint: row.endpoint.clone(),
-        status: status_of(end.outcome),
-        delay_ms: end.delay_ms,
-        execution_ms: Some(end.execution_ms),
-        worker: end.worker.clone(),
-        retries: end.retries,
-        output,
-        error: end.error.clone(),
-        reason: None,
-        cause: Some(end.cause.clone()),
-        attempts: end.attempts.clone(),
-        webhook,
-        submitted_ms: row.submitted_ms,
-        finished_ms: Some(end.finished_ms),
-    })
+    row.end.as_ref().map(|end| JobView::ended(row, end, output, webhook))
 }
 
 /// What the store says about an id.
@@ -174,6 +151,7 @@ pub async fn stored(reader: &Arc<dyn StoreReader>, endpoint: &str, id: &str) -> 
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
+    let _turn = READS.acquire().await;
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(StoreError::Fatal(format!("a read ended early: {error}"))))
 }

@@ -192,12 +192,12 @@ async fn wait_response(
     let soon = gateway.config.times.headers_after.min(wait);
     let ended = tokio::select! {
         biased;
-        () = gateway.handle.ended(&id) => true,
-        () = tokio::time::sleep(soon) => false,
-        () = gateway.drain() => true,
+        view = gateway.handle.ended(&id) => Some(view),
+        () = tokio::time::sleep(soon) => (soon == wait).then_some(None),
+        () = gateway.drain() => Some(None),
     };
-    if ended || soon == wait {
-        let pieces = waited_pieces(&gateway, &endpoint, &id).await;
+    if let Some(view) = ended {
+        let pieces = waited_pieces(&gateway, &endpoint, &id, view).await;
         return job_response(&id, Pieces::body(pieces));
     }
     struct Waiting {
@@ -216,20 +216,24 @@ async fn wait_response(
         let nap = gateway.config.times.heartbeat.min(left);
         let over = tokio::select! {
             biased;
-            () = gateway.handle.ended(&waiting.id) => true,
-            () = tokio::time::sleep(nap) => nap == left,
-            () = gateway.drain() => true,
+            view = gateway.handle.ended(&waiting.id) => Some(view),
+            () = tokio::time::sleep(nap) => (nap == left).then_some(None),
+            () = gateway.drain() => Some(None),
         };
-        if !over {
+        let Some(view) = over else {
             return Some((Ok::<_, std::convert::Infallible>(Bytes::from_static(b" ")), Some(waiting)));
-        }
-        let pieces = waited_pieces(gateway, &waiting.endpoint, &waiting.id).await;
+        };
+        let pieces = waited_pieces(gateway, &waiting.endpoint, &waiting.id, view).await;
         Some((Ok(pieces.concat().into()), None))
     });
     job_response(&header_id, Body::from_stream(pieces))
 }
 
-async fn waited_pieces(gateway: &Gateway, endpoint: &str, id: &str) -> Vec<Bytes> {
+/// The document at the end of a wait, which may have told how the job ended.
+async fn waited_pieces(gateway: &Gateway, endpoint: &str, id: &str, told: Option<Box<JobView>>) -> Vec<Bytes> {
+    if let Some(view) = told.filter(|view| view.endpoint == endpoint) {
+        return status_pieces(&view).into();
+    }
     // Ended, most likely: then the store is asked first.
     if let Ok(Stored::Ended(view)) = document::stored(gateway.handle.reader(), endpoint, id).await {
         return status_pieces(&view).into();

@@ -114,7 +114,7 @@ async fn whole(mut job: Watched) -> Response<Body> {
     let gateway = Arc::clone(&job.gateway);
     tokio::select! {
         biased;
-        () = gateway.handle.ended(&job.id) => {}
+        _ = gateway.handle.ended(&job.id) => {}
         () = tokio::time::sleep_until(job.until.into()) => {}
         () = gateway.drain() => return Problem::shutting_down().into_response(),
     }

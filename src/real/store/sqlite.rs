@@ -27,7 +27,7 @@ use super::{Recovered, Store, StoreError, StoreReader, Write};
 use fault::Faults;
 use files::Lock;
 use reader::Readers;
-use writes::{Marks, Writer};
+use writes::{Marks, SQL, Writer};
 
 /// How long a statement waits for a lock of another connection (someone looks into the file with a tool of SQLite's).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,6 +68,7 @@ impl SqliteStore {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(|e| faults.map("opening it", &e))?;
         set_up(&connection, &faults)?;
+        connection.set_prepared_statement_cache_capacity(SQL.len());
         schema::ensure(&connection, &faults)?;
         files::sync_folder(path)?;
         let marks = recovery::marks(&connection, &faults)?;

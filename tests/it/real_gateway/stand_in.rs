@@ -35,7 +35,7 @@ pub struct Job {
     pub error: Option<String>,
     pub chunks: Vec<Bytes>,
     pub taken: u64,
-    waiters: Vec<Answer<()>>,
+    waiters: Vec<Answer<Option<Box<JobView>>>>,
     chunk_waiters: Vec<Answer<()>>,
 }
 
@@ -166,9 +166,8 @@ impl World {
     pub fn end(&mut self, id: &str, status: JobStatus, output: Option<Bytes>, error: Option<String>) {
         let job = self.jobs.get_mut(id).expect("a job that exists");
         (job.status, job.output, job.error) = (status, output, error);
-        for waiter in job.waiters.drain(..).chain(job.chunk_waiters.drain(..)) {
-            let _ = waiter.send(());
-        }
+        job.waiters.drain(..).for_each(|waiter| reply(waiter, None));
+        job.chunk_waiters.drain(..).for_each(|waiter| reply(waiter, ()));
         self.notice(id);
     }
 
@@ -262,7 +261,7 @@ impl World {
             }
             Request::Wait { id, answer } => match self.jobs.get_mut(&id).filter(|job| !job.status.is_final()) {
                 Some(job) => job.waiters.push(answer),
-                None => reply(answer, ()),
+                None => reply(answer, None),
             },
             Request::WaitChunk { id, answer } => match self.jobs.get_mut(&id) {
                 Some(job) if !job.status.is_final() && job.taken >= job.chunks.len() as u64 => {

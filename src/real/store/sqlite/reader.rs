@@ -60,7 +60,7 @@ impl Readers {
         values: impl Params,
         columns: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, StoreError> {
-        self.with(|connection| connection.prepare(sql)?.query_row(values, columns).optional())
+        self.with(|connection| connection.prepare_cached(sql)?.query_row(values, columns).optional())
     }
 
     fn many<T>(
@@ -69,7 +69,7 @@ impl Readers {
         values: impl Params,
         columns: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, StoreError> {
-        self.with(|connection| connection.prepare(sql)?.query_map(values, columns)?.collect())
+        self.with(|connection| connection.prepare_cached(sql)?.query_map(values, columns)?.collect())
     }
 
     fn open(&self, id: &str, tag: Tag, body: Vec<u8>) -> Result<Bytes, StoreError> {

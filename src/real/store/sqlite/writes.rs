@@ -1,6 +1,7 @@
-//! One batch: each change as one or a few statements, each statement prepared once a batch.
+//! One batch: each change as one or a few statements, each statement kept prepared between batches: to parse one takes
+//! longer than to run it.
 
-use rusqlite::{Connection, OptionalExtension, Params, Row, Statement, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::super::{Delivery, DeliveryState, JobEnd, JobRow, StoreError, Write};
@@ -50,7 +51,7 @@ enum Sql {
     SetMarks,
 }
 
-const SQL: [&str; 24] = [
+pub(super) const SQL: [&str; 24] = [
     "INSERT INTO events (seq, body) VALUES (?1, ?2)",
     "INSERT OR REPLACE INTO snapshot (one, seq, at, body) VALUES (1, ?1, ?2, ?3)",
     "DELETE FROM events WHERE seq <= ?1",
@@ -120,7 +121,7 @@ pub fn gone_tag(number: u32) -> Tag {
 /// Writes one batch inside an open transaction.
 pub struct Writer<'c> {
     connection: &'c Connection,
-    statements: [Option<Statement<'c>>; SQL.len()],
+    statements: [Option<CachedStatement<'c>>; SQL.len()],
     marks: Marks,
     faults: &'c Faults,
 }
@@ -284,10 +285,10 @@ impl<'c> Writer<'c> {
         self.statement(sql)?.query_row(values, columns).optional().map_err(|e| faults.map("writing a batch", &e))
     }
 
-    fn statement(&mut self, sql: Sql) -> Result<&mut Statement<'c>, StoreError> {
+    fn statement(&mut self, sql: Sql) -> Result<&mut CachedStatement<'c>, StoreError> {
         let slot = &mut self.statements[sql as usize];
         if slot.is_none() {
-            let prepared = self.connection.prepare(SQL[sql as usize]);
+            let prepared = self.connection.prepare_cached(SQL[sql as usize]);
             *slot = Some(prepared.map_err(|e| self.faults.map("preparing a statement", &e))?);
         }
         Ok(slot.as_mut().expect("it was filled above"))
