@@ -106,6 +106,8 @@ pub struct Core {
     /// When the batch is committed although nobody waits for it.
     commit_by: Option<Time>,
     effects: Vec<Effect>,
+    /// Questions about jobs that end in the batch: answered when it is durable.
+    postponed: Vec<Request>,
     /// Submissions in the batch: answered when it is durable.
     submitted: Vec<Submitted>,
     /// Facts that follow from carrying out the last batch.
@@ -181,7 +183,10 @@ impl Core {
 
     /// Something is to be done that the batch has to be durable for.
     fn is_awaited(&self) -> bool {
-        !self.effects.is_empty() || !self.submitted.is_empty() || !self.desk.to_deliver.is_empty()
+        !self.effects.is_empty()
+            || !self.submitted.is_empty()
+            || !self.desk.to_deliver.is_empty()
+            || !self.postponed.is_empty()
     }
 
     fn tell_facts(&mut self) {
@@ -290,6 +295,9 @@ impl Core {
         for effect in std::mem::take(&mut self.effects) {
             effect();
         }
+        for request in std::mem::take(&mut self.postponed) {
+            self.read(request);
+        }
         self.deliver();
         for report in std::mem::take(&mut self.housekeeping.backlog) {
             self.report(report);
@@ -347,8 +355,18 @@ impl Core {
             }
             Request::Drain(answer) => self.drain(answer),
             Request::ShutDown { keep_workers, answer } => self.shut_down = Some((keep_workers, answer)),
+            Request::Live { ref id, .. } | Request::Wait { ref id, .. } | Request::WaitChunk { ref id, .. }
+                if self.ends_in_batch(id) =>
+            {
+                self.postponed.push(request);
+            }
             read => self.read(read),
         }
+    }
+
+    /// The job is not alive any more, and the store does not know its end yet: whoever is told the one would not find the other.
+    fn ends_in_batch(&self, id: &str) -> bool {
+        self.batch.iter().any(|write| matches!(write, Write::JobEnded { id: ended, .. } if ended == id))
     }
 
     /// What may be asked while nothing can be written.

@@ -127,6 +127,7 @@ pub fn start(
         // What is made anew is durable before anything happens.
         commit_by: Some(Time::ZERO),
         effects: Vec::new(),
+        postponed: Vec::new(),
         submitted: Vec::new(),
         facts: std::collections::VecDeque::new(),
         acquiring: BTreeMap::new(),
