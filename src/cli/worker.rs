@@ -68,7 +68,7 @@ pub(super) fn run(args: &WorkerArgs) -> Result<(), Failure> {
             let otherwise = *seconds;
             serve(common, move |job: Job, _: Context| async move {
                 let length = play::length(&job.input, otherwise)?;
-                tokio::time::sleep(length).await;
+                play::rest(length).await;
                 Ok(play::slept(length))
             })
         }

@@ -23,6 +23,13 @@ const LONGEST_S: f64 = 86_400.0;
 /// Most pieces that a job may ask for by their number.
 const MOST_PIECES: u64 = 100_000;
 
+/// A sleep of nothing would still last until the timer's next millisecond.
+pub async fn rest(span: Duration) {
+    if !span.is_zero() {
+        tokio::time::sleep(span).await;
+    }
+}
+
 /// Answers with the input, after doing what it asks for.
 pub async fn echo(job: Job, context: Context) -> Result<Outcome, Failed> {
     let input = &job.input;
@@ -34,13 +41,12 @@ pub async fn echo(job: Job, context: Context) -> Result<Outcome, Failed> {
         Some(delay) => span(delay, "delay_s")?,
     };
     let pieces = pieces(input.get("chunks"))?;
-    // A sleep of nothing would still last until the timer's next millisecond.
-    if pieces.is_empty() && !delay.is_zero() {
-        tokio::time::sleep(delay).await;
+    if pieces.is_empty() {
+        rest(delay).await;
     }
     for piece in &pieces {
         context.stream(piece).await;
-        tokio::time::sleep(delay / u32::try_from(pieces.len()).unwrap_or(u32::MAX)).await;
+        rest(delay / u32::try_from(pieces.len()).unwrap_or(u32::MAX)).await;
     }
     if let Some(code) = input.get("exit") {
         let code = code.as_i64().and_then(|code| i32::try_from(code).ok());
