@@ -53,7 +53,7 @@ impl Connection {
             body.len()
         );
         self.reader.get_mut().write_all(&[head.as_bytes(), body].concat()).expect("the request is sent");
-        let (mut status, mut length) = (0, 0);
+        let (mut status, mut length) = (0, Some(0));
         loop {
             let mut line = String::new();
             let read = self.reader.read_line(&mut line).expect("the answer comes");
@@ -67,11 +67,36 @@ impl Connection {
             } else if let Some((name, value)) = line.split_once(':')
                 && name.eq_ignore_ascii_case("content-length")
             {
-                length = value.trim().parse().expect("a length");
+                length = Some(value.trim().parse().expect("a length"));
+            } else if line.eq_ignore_ascii_case("transfer-encoding: chunked") {
+                length = None;
             }
         }
-        let mut body = vec![0; length];
-        self.reader.read_exact(&mut body).expect("the answer comes");
+        let body = match length {
+            Some(length) => self.piece(length),
+            None => self.chunks(),
+        };
         (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// A body whose length is not told ahead: the answer to a `/runsync` that took long.
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.reader.read_line(&mut line).expect("the answer comes");
+            let length = usize::from_str_radix(line.trim(), 16).expect("the length of a piece");
+            body.extend(self.piece(length));
+            self.piece(2);
+            if length == 0 {
+                return body;
+            }
+        }
+    }
+
+    fn piece(&mut self, length: usize) -> Vec<u8> {
+        let mut piece = vec![0; length];
+        self.reader.read_exact(&mut piece).expect("the answer comes");
+        piece
     }
 }

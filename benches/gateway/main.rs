@@ -13,6 +13,7 @@
 )]
 
 mod client;
+mod machine;
 #[allow(dead_code, reason = "the tests need more of it")]
 #[path = "../../tests/it/e2e/processes.rs"]
 mod processes;
@@ -44,6 +45,7 @@ fn main() {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let built = if cfg!(debug_assertions) { "debug" } else { "release" };
     println!("{built} build, {cores} cores shared by server, echo worker and clients; `/runsync`, input of 11 bytes\n");
+    println!("{}\n", machine::line(size.idle));
     println!("store     clients    jobs/s    CPU/job        p50        p99   bar");
     for store in [Store::Sqlite, Store::Memory] {
         let bars = match store {

@@ -84,3 +84,6 @@ fn welcome(config: &ServeConfig, address: SocketAddr) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

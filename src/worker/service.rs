@@ -30,6 +30,7 @@ pub struct Worker {
     settings: Settings,
     concurrency: usize,
     start: Duration,
+    threads: usize,
 }
 
 /// The jobs in hand, each with its way to be cancelled.
@@ -81,7 +82,7 @@ impl Worker {
 
     /// As `settings` say.
     pub fn new(settings: Settings) -> Worker {
-        Worker { settings, concurrency: 1, start: Duration::ZERO }
+        Worker { settings, concurrency: 1, start: Duration::ZERO, threads: 1 }
     }
 
     /// Jobs that are run at once, at least 1.
@@ -96,17 +97,29 @@ impl Worker {
         Worker { start, ..self }
     }
 
+    /// Threads on which handlers and the talk with the gateway take turns, at least 1; 1 unless said. A handler that mostly waits (for
+    /// a GPU, say) needs no more; one that computes on the CPU gets more of them, or does that in `tokio::task::spawn_blocking`.
+    #[must_use]
+    pub fn threads(self, threads: usize) -> Worker {
+        Worker { threads: threads.clamp(1, 1_024), ..self }
+    }
+
     /// Serves until SIGTERM or SIGINT, on a runtime of its own.
     ///
     /// # Errors
     /// When the worker cannot start.
     pub fn run(self, handler: impl Handler) -> Result<(), WorkerError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(self.threads).enable_all().build();
         let runtime = runtime.map_err(|error| WorkerError::Start(error.to_string()))?;
-        runtime.block_on(async {
+        // On a thread of the runtime, not beside it: a task that the main thread waits for costs two more changes of thread a job.
+        let service = runtime.spawn(async {
             let leave = leave_signal().map_err(|error| WorkerError::Start(error.to_string()))?;
             self.serve(handler, leave).await
-        })
+        });
+        match runtime.block_on(service) {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// Serves until `leave` comes true.

@@ -366,7 +366,8 @@ impl Core {
 
     /// The job is not alive any more, and the store does not know its end yet: whoever is told the one would not find the other.
     fn ends_in_batch(&self, id: &str) -> bool {
-        self.batch.iter().any(|write| matches!(write, Write::JobEnded { id: ended, .. } if ended == id))
+        let ends = |write: &Write| matches!(write, Write::JobEnded { id: ended, .. } if ended == id);
+        self.tables.job_by_id(id).is_none() && self.batch.iter().any(ends)
     }
 
     /// What may be asked while nothing can be written.

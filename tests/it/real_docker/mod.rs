@@ -7,6 +7,7 @@
     reason = "the environment says whether an engine must be there, and a test that skips says so"
 )]
 
+mod crowded;
 pub mod outside;
 mod registry;
 
