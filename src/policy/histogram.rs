@@ -129,7 +129,7 @@ impl KeepAlivePolicy for HybridHistogram {
         let counts = self.counts.get(idle.rank as usize - 1);
         let timeout_s = match counts {
             Some(counts) if counts.within + counts.longer < self.min_gaps => range_s,
-            Some(counts) if counts.longer > counts.within => idle.mean_start.map_or(self.start_s, Span::as_secs),
+            Some(counts) if counts.longer > counts.within => idle.start_s(self.start_s) + idle.stop_s(),
             Some(counts) if counts.variation(self.bins) > self.min_cv => {
                 counts.tail_bins(self.tail) as f64 * self.bin_s * (1.0 + self.margin)
             }

@@ -145,6 +145,8 @@ pub struct Observation<'a> {
     pub last_start: Option<Span>,
     /// Mean length of the starts that became ready, the latest counting most (each new one weighs an eighth).
     pub mean_start: Option<Span>,
+    /// Mean length of the stops, likewise: paid as well, so that a restart costs a start and a stop; none before the first.
+    pub mean_stop: Option<Span>,
     /// Lower bound.
     pub active: u32,
     /// Upper bound, extra not counted.
@@ -243,10 +245,24 @@ pub struct IdleStart<'a> {
     pub rank: u32,
     /// Mean length of the endpoint's starts, the latest counting most; none before the first.
     pub mean_start: Option<Span>,
+    /// Mean length of its stops, likewise.
+    pub mean_stop: Option<Span>,
     /// Flex price per worker.
     pub flex_price: UsdPerSecond,
     /// Active price per worker.
     pub active_price: UsdPerSecond,
+}
+
+impl IdleStart<'_> {
+    /// Seconds that the next start is taken to last; `unknown_s` before one was measured.
+    pub fn start_s(&self, unknown_s: f64) -> f64 {
+        self.mean_start.map_or(unknown_s, Span::as_secs)
+    }
+
+    /// Seconds that a stop is taken to last: nothing before one was measured.
+    pub fn stop_s(&self) -> f64 {
+        self.mean_stop.map_or(0.0, Span::as_secs)
+    }
 }
 
 /// How an idle period ended.

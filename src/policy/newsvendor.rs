@@ -146,7 +146,8 @@ impl ScalingPolicy for Newsvendor {
         });
         if now >= self.memory.review_at {
             let start_s = seen.mean_start.map_or(self.start_s, Span::as_secs);
-            self.memory.floor = self.worth_holding(now, start_s);
+            let restart_s = start_s + seen.mean_stop.map_or(0.0, Span::as_secs);
+            self.memory.floor = self.worth_holding(now, restart_s);
             self.memory.review_at = now + self.review;
         }
         let jobs_in_workers = (seen.queued + seen.in_progress).div_ceil(seen.concurrency.max(1));

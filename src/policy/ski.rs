@@ -1,8 +1,8 @@
 //! Keep-alive as ski rental: staying up is rent, the next start is the price of buying.
 //!
-//! Units: seconds. Billing begins with the start, so a restart costs as much as `D` idle seconds (`D` = mean start length, measured;
-//! `start_s` before the first one); with `wait_value` v, each second that a job waits for that start is worth v idle seconds more:
-//! `K = D * (1 + v)`.
+//! Units: seconds. Billing begins with the start and ends with the end of the stop, so a restart costs as much as `D + E` idle seconds
+//! (`D` = mean start length, measured, `start_s` before the first one; `E` = mean stop length, measured, 0 before the first one); with
+//! `wait_value` v, each second that a job waits for that start is worth v idle seconds more: `K = D * (1 + v) + E`.
 //! - `break_even`: wait K, then stop. At most twice the cost of whoever knows the future, on every traffic.
 //! - `ski_random`: wait `K * ln(1 + (e - 1) U)`: at most e/(e-1) = 1.58 times, in expectation.
 //! - `ski_statistical`: the timeout that would have been cheapest for the latest gaps, all ranks of workers together.
@@ -63,7 +63,7 @@ const SOURCE: &str = "Karlin et al. 1988, 1994; Lu and Chen, arXiv 1112.0442; po
 pub(super) const BREAK_EVEN: Entry<dyn KeepAlivePolicy> = Entry {
     name: "break_even",
     summary: "stop when idling has cost as much as the next start will",
-    formula: "D (1 + wait_value), D = mean start measured; at most twice the clairvoyant cost",
+    formula: "K = D (1 + wait_value) + E, D and E = mean start and stop measured; at most twice the clairvoyant cost",
     source: SOURCE,
     weakness: "regular gaps just longer than a start: pays for both",
     params: &[START, WAIT_VALUE, MAX],
@@ -73,7 +73,7 @@ pub(super) const BREAK_EVEN: Entry<dyn KeepAlivePolicy> = Entry {
 pub(super) const SKI_RANDOM: Entry<dyn KeepAlivePolicy> = Entry {
     name: "ski_random",
     summary: "stop after a random idle time of at most one start: no traffic can exploit it",
-    formula: "K ln(1 + (e - 1) U), K = D (1 + wait_value), U from (seed, worker, idle period); at most 1.58 times the clairvoyant cost on average",
+    formula: "K ln(1 + (e - 1) U), K = D (1 + wait_value) + E, U from (seed, worker, idle period); at most 1.58 times the clairvoyant cost on average",
     source: SOURCE,
     weakness: "traffic that could have been learned",
     params: &[START, WAIT_VALUE, MAX, SEED],
@@ -83,7 +83,7 @@ pub(super) const SKI_RANDOM: Entry<dyn KeepAlivePolicy> = Entry {
 pub(super) const SKI_STATISTICAL: Entry<dyn KeepAlivePolicy> = Entry {
     name: "ski_statistical",
     summary: "the timeout that was cheapest for the latest gaps, all workers together",
-    formula: "argmin over t of sum min(gap, t) + K [gap > t], K = D (1 + wait_value), over the latest window_gaps",
+    formula: "argmin over t of sum min(gap, t) + K [gap > t], K = D (1 + wait_value) + E, over the latest window_gaps",
     source: SOURCE,
     weakness: "gaps that change faster than it learns; one timeout for busy and rare workers",
     params: &[START, WAIT_VALUE, MAX, WINDOW, REFIT, ENOUGH],
@@ -93,7 +93,7 @@ pub(super) const SKI_STATISTICAL: Entry<dyn KeepAlivePolicy> = Entry {
 pub(super) const RANK_TIMEOUT: Entry<dyn KeepAlivePolicy> = Entry {
     name: "rank_timeout",
     summary: "per rank of worker the timeout that was cheapest for its latest gaps",
-    formula: "per rank: argmin over t of sum min(gap, t) + K [gap > t], K = D (1 + wait_value), over the latest window_gaps",
+    formula: "per rank: argmin over t of sum min(gap, t) + K [gap > t], K = D (1 + wait_value) + E, over the latest window_gaps",
     source: "policies 4, 7.2: follows the structure of the clairvoyant optimum; Lu and Chen, arXiv 1112.0442",
     weakness: "gaps that change faster than it learns; dispatch other than mru or rank",
     params: &[START, WAIT_VALUE, MAX, WINDOW, REFIT, ENOUGH],
@@ -118,7 +118,7 @@ impl RestartPrice {
     }
 
     fn restart_s(&self, idle: &IdleStart<'_>) -> f64 {
-        idle.mean_start.map_or(self.start_s, Span::as_secs) * (1.0 + self.wait_value)
+        idle.start_s(self.start_s) * (1.0 + self.wait_value) + idle.stop_s()
     }
 
     fn capped(&self, timeout_s: f64) -> Option<Span> {

@@ -7,8 +7,8 @@
 //!
 //! - A job that is late, and would not be if a worker were started for it (`w_k + D <= slo_s`), gets one, counted from then on, as
 //!   soon as `w_k >= patience (slo_s - D)`: before that others may come to share the start.
-//! - The N jobs that are late whatever is done share `c = N sqrt(wait_value S / (2 D m))` workers (S = mean service time, m = jobs at
-//!   once on a worker; one worker at least): c starts cost c D paid seconds, and N jobs on c workers wait for `N^2 S / (2 c m)` job
+//! - The N jobs that are late whatever is done share `c = N sqrt(wait_value S / (2 (D + E) m))` workers (S = mean service time, E = mean
+//!   stop, m = jobs at once on a worker; one worker at least): c starts and stops cost c (D + E) paid seconds, and N jobs on c workers wait for `N^2 S / (2 c m)` job
 //!   seconds for each other; c makes the sum least.
 //! - While any job is late, there are no fewer workers than hold the objective in a steady state: the smallest number with
 //!   P(wait > slo_s) <= `miss` by Erlang's C formula for the arrival rate of the last `half_life_s`. Without this a queue could stay for
@@ -38,7 +38,7 @@ const PARAMS: &[ParamSpec] = &[
     ParamSpec {
         name: "slo_s",
         kind: ParamKind::Number { min: 0.0, max: 86_400.0, default: 10.0 },
-        doc: "seconds that a job may wait",
+        doc: "seconds that a job may wait; the endpoint's slo.wait_s where there is one",
     },
     ParamSpec {
         name: "patience",
@@ -85,7 +85,7 @@ const PARAMS: &[ParamSpec] = &[
 pub(super) const ENTRY: Entry<dyn ScalingPolicy> = Entry {
     name: "slo_cost",
     summary: "start a worker only for a job that would wait beyond slo_s and is helped by it (use with rank_timeout)",
-    formula: "start for job k iff w_k + D <= slo_s < w_k + caution t_k, t_k by list scheduling; for N that are late anyway N sqrt(wait_value S / 2D)",
+    formula: "start for job k iff w_k + D <= slo_s < w_k + caution t_k, t_k by list scheduling; for N that are late anyway N sqrt(wait_value S / 2 (D + E))",
     source: "own; structure of the clairvoyant optimum, policies 7.2",
     weakness: "heavy-tailed service times, starts that vary a lot, growth within the length of a start",
     params: PARAMS,
@@ -259,7 +259,8 @@ impl SloCost {
         };
         let lost = lost.min(seen.queued);
         let late = late(free.clone(), lost, start_s, service);
-        let shared = self.workers_for(late, start_s, seen.concurrency);
+        let restart_s = start_s + seen.mean_stop.map_or(0.0, Span::as_secs);
+        let shared = self.workers_for(late, restart_s, seen.concurrency);
         // Jobs that are still patient ask for nothing.
         let hold_s = self.patience * (self.slo_s - start_s).max(0.0);
         let held = if hold_s > 0.0 { seen.details.waiting_longer_than(Span::from_secs(hold_s)) } else { u32::MAX };
@@ -323,9 +324,9 @@ impl SloCost {
     }
 
     /// How many workers are worth their starts for so many jobs that are late whatever is done.
-    fn workers_for(&self, late: u32, start_s: f64, concurrency: u32) -> u32 {
+    fn workers_for(&self, late: u32, restart_s: f64, concurrency: u32) -> u32 {
         let jobs = f64::from(late);
-        let worth = self.wait_value * self.service.mean_s() / (2.0 * start_s.max(1e-3) * f64::from(concurrency));
+        let worth = self.wait_value * self.service.mean_s() / (2.0 * restart_s.max(1e-3) * f64::from(concurrency));
         let all = (jobs / f64::from(concurrency)).ceil();
         (jobs * worth.sqrt()).round().clamp(jobs.min(1.0), all) as u32
     }

@@ -51,7 +51,7 @@ pub(super) const ERLANG_SLO: Entry<dyn ScalingPolicy> = Entry {
         ParamSpec {
             name: "slo_s",
             kind: ParamKind::Number { min: 0.0, max: 86_400.0, default: 2.0 },
-            doc: "seconds of waiting that are allowed",
+            doc: "seconds of waiting that are allowed; the endpoint's slo.wait_s where there is one",
         },
         ParamSpec {
             name: "miss",

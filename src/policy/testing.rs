@@ -20,7 +20,7 @@ pub fn worker(sequence: u64) -> WorkerView {
     }
 }
 
-/// `worker` becomes idle at rank 1; a start takes 10 s.
+/// `worker` becomes idle at rank 1; a start takes 10 s, nothing was stopped yet.
 pub fn idle(worker: &WorkerView, ordinal: u64) -> IdleStart<'_> {
     IdleStart {
         now: Time::ZERO,
@@ -28,6 +28,7 @@ pub fn idle(worker: &WorkerView, ordinal: u64) -> IdleStart<'_> {
         ordinal,
         rank: 1,
         mean_start: Some(Span::from_whole_secs(10)),
+        mean_stop: None,
         flex_price: UsdPerSecond::from_usd(0.0003),
         active_price: UsdPerSecond::from_usd(0.0002),
     }
@@ -67,6 +68,7 @@ pub fn seen(now_s: f64, jobs: (u32, u32), workers: (u32, u32, u32)) -> Observati
         asleep: 0,
         last_start: Some(Span::from_whole_secs(10)),
         mean_start: Some(Span::from_whole_secs(10)),
+        mean_stop: None,
         active: 0,
         max: 1_000,
         extra: 0,

@@ -1,7 +1,7 @@
 //! The report of a run as text: both bills side by side, waits, cold starts, workers, and what is plain from them. Needs no
 //! colour; good from 80 columns on.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 use super::advice::advice;
 use super::format::{ABSENT, count, maybe_seconds, maybe_share, mean, money, seconds, share};
@@ -220,6 +220,7 @@ pub(super) fn section(title: &str, lines: Vec<Vec<String>>, width: usize) -> Str
     let mut table = Table::new();
     table.load_style(presets::NOTHING).force_no_tty();
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width as u16);
+    let widths = least_widths(&lines, width);
     let mut lines = lines.into_iter();
     let words = |line: Vec<String>, place: usize| -> Vec<Cell> {
         let cells = line.into_iter().enumerate().map(|(column, text)| {
@@ -234,8 +235,28 @@ pub(super) fn section(title: &str, lines: Vec<Vec<String>>, width: usize) -> Str
     lines.for_each(|line| {
         table.add_row(words(line, place));
     });
+    for (column, least) in table.column_iter_mut().zip(widths) {
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
+    }
     let body: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     format!("\n{title}\n{}\n", body.join("\n"))
+}
+
+/// How narrow each column may become before something is broken that should not be: a word of the head, a cell below it (of long
+/// ones, such as settings typed as a policy, their longest word). Nothing where that is more than there is room for.
+fn least_widths(lines: &[Vec<String>], width: usize) -> Vec<u16> {
+    let long = |text: &str| text.chars().count();
+    let longest_word = |text: &str| text.split_whitespace().map(long).max().unwrap_or(0);
+    let mut widths = vec![0; lines.iter().map(Vec::len).max().unwrap_or(0)];
+    for (number, line) in lines.iter().enumerate() {
+        for (least, text) in widths.iter_mut().zip(line) {
+            let whole = number > 0 && long(text) <= width / 4;
+            *least = (*least).max(if whole { long(text) } else { longest_word(text) });
+        }
+    }
+    // Each column has a space on both sides.
+    let fits = widths.iter().map(|least| least + 2).sum::<usize>() <= width;
+    widths.iter().map(|least| if fits { *least as u16 + 2 } else { 0 }).collect()
 }
 
 fn remarks(summary: &Summary, width: usize) -> String {
@@ -326,6 +347,17 @@ mod tests {
             endpoints,
             ..Summary::default()
         }
+    }
+
+    #[test]
+    fn names_and_figures_stay_whole_and_heads_are_broken_between_words() {
+        let line = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+        let head = line(&["policy", "documented cost", "against the baseline", "per 1,000 jobs", "ratio to the bound"]);
+        let row = line(&["target_utilization_held", "1,234.567", "-20.3 ±0.2 %*", "12.345 ±0.004", "160.02 x"]);
+        let text = section("Cost", vec![head, row.clone()], 80);
+        assert_fits(&text, 80);
+        assert!(row.iter().all(|cell| text.contains(cell.as_str())), "{text}");
+        assert!(text.lines().count() >= 5, "the head takes two lines:\n{text}");
     }
 
     fn assert_fits(text: &str, width: usize) {

@@ -10,6 +10,8 @@ use super::node::{Map, Node, Origin, Sources, Value};
 use super::presets;
 use super::prices;
 use super::problem::{Problem, Problems, suggestion};
+use super::types::numbers::duration;
+use crate::policy::params::{ParamKind, ParamSpec};
 use crate::policy::registry;
 
 /// The documented backoff: 1 h, doubling, no cap, up to 7 days (contract §9).
@@ -60,6 +62,7 @@ pub fn expand(root: &mut Node, sources: &Sources, problems: &mut Problems) {
             if let Some(slo) = &slo {
                 all.endpoint.set_if_absent("slo", || slo.clone());
             }
+            fill_objective(all.endpoint);
         }
     }
     expand_updates(map, &mut images);
@@ -190,6 +193,22 @@ pub fn fill_idle_timeout(endpoint: &mut Map) {
     if uses_it && endpoint.get("keep_alive").is_none() {
         let source = Origin::Default("RunPod docs, endpoint configurations".to_owned());
         endpoint.set_if_absent("idle_timeout_s", || Node::number(5.0, source));
+    }
+}
+
+/// A scaler that works for a bound of the wait works for the endpoint's own, unless it is given another.
+pub fn fill_objective(endpoint: &mut Map) {
+    let wait = endpoint.get("slo").and_then(|slo| slo.get("wait_s"));
+    let wait_s = wait.and_then(|wait| wait.as_number().or_else(|| duration(wait.as_text()?)));
+    let Some(wait_s) = wait_s else { return };
+    let Some(scaler) = endpoint.get_mut("scaler").and_then(Node::as_map_mut) else { return };
+    let name = scaler.get("type").and_then(Node::as_text).unwrap_or_default();
+    let objective = |param: &ParamSpec| match param.kind {
+        ParamKind::Number { max, .. } => param.name == "slo_s" && wait_s <= max,
+        _ => false,
+    };
+    if registry::SCALING.iter().any(|entry| entry.name == name && entry.params.iter().any(objective)) {
+        scaler.set_if_absent("slo_s", || Node::number(wait_s, Origin::Rule("the endpoint's slo.wait_s".to_owned())));
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Profile, Scenario, from_str};
 use crate::policy::PolicyChoice;
+use crate::policy::params::ParamValue;
 use crate::scheduler::{EndpointSpec, GpuClassId, PickUp, StartStage};
 use crate::sim::plan::{ActionKind, PacingModel};
 use crate::units::{EndpointId, ImageId, Span, UsdPerSecond};
@@ -61,6 +62,23 @@ fn a_preset_gives_what_the_file_does_not_say() {
         panic!("{:?}", plan.endpoints[0].release.service)
     };
     assert_eq!((median, speed), (5.6, SharedSpeed::Independent));
+}
+
+#[test]
+fn a_scaler_that_holds_a_bound_of_the_wait_holds_the_endpoint_s() {
+    let objective = |more: &str, top: &str| {
+        let plan = one(more, top).plan;
+        match plan.endpoints[0].spec.policies.scaling.params.get("slo_s") {
+            Some(ParamValue::Number(seconds)) => Some(*seconds),
+            _ => None,
+        }
+    };
+    let slo = "    slo: {wait_s: 20}\n";
+    assert_eq!(objective(&format!("{slo}    scaler: slo_cost\n"), ""), Some(20.0));
+    assert_eq!(objective("    scaler: erlang_slo\n", "slo: {wait_s: 2m}"), Some(120.0));
+    assert_eq!(objective(&format!("{slo}    scaler: {{type: slo_cost, slo_s: 7}}\n"), ""), Some(7.0));
+    assert_eq!(objective("    scaler: slo_cost\n", ""), None, "its own default is not written down");
+    assert_eq!(objective(&format!("{slo}    scaler: per_job\n"), ""), None);
 }
 
 #[test]

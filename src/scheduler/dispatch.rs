@@ -203,6 +203,7 @@ impl Scheduler {
             ordinal,
             rank,
             mean_start: entry.mean_start,
+            mean_stop: entry.mean_stop,
             flex_price: entry.flex_price,
             active_price: entry.active_price,
         };

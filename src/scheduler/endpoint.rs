@@ -130,6 +130,8 @@ pub(super) struct Endpoint {
     pub(super) last_start: Option<Span>,
     /// Mean of the starts that became ready; each new one weighs an eighth.
     pub(super) mean_start: Option<Span>,
+    /// Mean of the stops that were carried out; each new one weighs an eighth.
+    pub(super) mean_stop: Option<Span>,
     /// Idle periods so far.
     pub(super) idle_ordinal: u64,
     pub(super) next_tick: Time,
@@ -179,6 +181,7 @@ impl Endpoint {
             service_total: Span::ZERO,
             last_start: None,
             mean_start: None,
+            mean_stop: None,
             idle_ordinal: 0,
             next_tick: Time::MAX,
             next_ask: Time::MAX,
@@ -213,7 +216,12 @@ impl Endpoint {
     /// Takes up the length of a start that became ready.
     pub(super) fn note_start(&mut self, length: Span) {
         self.last_start = Some(length);
-        self.mean_start = Some(self.mean_start.map_or(length, |mean| Span((mean.0 * 7 + length.0) / 8)));
+        self.mean_start = Some(latest_counting_most(self.mean_start, length));
+    }
+
+    /// Takes up the length of a stop that was carried out.
+    pub(super) fn note_stop(&mut self, length: Span) {
+        self.mean_stop = Some(latest_counting_most(self.mean_stop, length));
     }
 
     /// Workers that count against max: all but the extra ones.
@@ -253,4 +261,9 @@ pub(super) fn prices(spec: &EndpointSpec, config: &SchedulerConfig) -> (UsdPerSe
     let gpus = u64::from(spec.gpus_per_worker.max(1));
     class
         .map_or_else(Default::default, |class| (UsdPerSecond(class.flex.0 * gpus), UsdPerSecond(class.active.0 * gpus)))
+}
+
+/// A mean in which each new length weighs an eighth.
+fn latest_counting_most(mean: Option<Span>, length: Span) -> Span {
+    mean.map_or(length, |mean| Span((mean.0 * 7 + length.0) / 8))
 }

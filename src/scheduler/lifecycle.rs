@@ -6,7 +6,7 @@ use crate::policy::{AskedAt, IdleEnd, Trigger};
 use crate::units::{HostId, Span, Time, WorkerId};
 
 /// An unanswered stop is repeated, as a kill, after this long: the SDK's grace of 30 s and as much again.
-const STOP_ANSWER_TIMEOUT: Span = Span::from_whole_secs(60);
+pub const STOP_ANSWER_TIMEOUT: Span = Span::from_whole_secs(60);
 
 impl Scheduler {
     /// The one place where a worker changes its phase: counts, GPUs, availability, timers and the notice follow from it.
@@ -258,7 +258,14 @@ impl Scheduler {
     pub(super) fn worker_stopped(&mut self, id: WorkerId, epoch: u32, frozen: bool) {
         let Some(worker) = self.workers.get(id.0).filter(|worker| worker.is_current(epoch)) else { return };
         match worker.phase {
-            Phase::Stopping => self.stop_complete(id, worker.after_stop, frozen),
+            Phase::Stopping => {
+                let (endpoint, after, length) = (worker.endpoint, worker.after_stop, self.now.since(worker.since));
+                // A worker that failed is killed: that says nothing about how long others take.
+                if !matches!(after, AfterStop::Fail(_)) {
+                    self.endpoints[endpoint.index()].note_stop(length);
+                }
+                self.stop_complete(id, after, frozen);
+            }
             // Nobody asked, but gone is gone: a worker that is taken for up would get jobs.
             _ => self.worker_exited(id, epoch, ExitCause::Left),
         }

@@ -54,6 +54,7 @@ pub use crate::policy::{Phase, ScaleReason, WorkerKind};
 pub use command::{Command, JobOutcome, ReleaseStatus, StopMode};
 pub use config::*;
 pub use event::{Event, ExitCause, JobPolicy, JobResult, StartStage};
+pub use lifecycle::STOP_ANSWER_TIMEOUT;
 pub use reason::{FinishCause, RejectReason, RequeueCause, WaitReason, WorkerReason};
 pub use restore::RestoreError;
 pub use state::{STATE_FORMAT, SchedulerState};

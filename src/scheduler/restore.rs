@@ -168,6 +168,7 @@ fn endpoint(saved: EndpointState, config: &SchedulerConfig) -> Result<Endpoint, 
     entry.last_start = saved.last_start;
     // States written before there was a mean have none.
     entry.mean_start = saved.mean_start.or(saved.last_start);
+    entry.mean_stop = saved.mean_stop;
     entry.idle_ordinal = saved.idle_ordinal;
     entry.next_tick = saved.next_tick;
     entry.next_ask = saved.next_ask;

@@ -67,6 +67,7 @@ impl Scheduler {
             asleep: tally.get(Class::Asleep),
             last_start: entry.last_start,
             mean_start: entry.mean_start,
+            mean_stop: entry.mean_stop,
             active: entry.active,
             max: entry.max,
             extra: entry.spec.extra,

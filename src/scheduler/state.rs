@@ -69,6 +69,8 @@ pub(super) struct EndpointState {
     pub(super) last_start: Option<Span>,
     #[serde(default)]
     pub(super) mean_start: Option<Span>,
+    #[serde(default)]
+    pub(super) mean_stop: Option<Span>,
     pub(super) idle_ordinal: u64,
     pub(super) next_tick: Time,
     pub(super) next_ask: Time,
@@ -168,6 +170,7 @@ fn endpoint_state(entry: &Endpoint) -> EndpointState {
         service_total: entry.service_total,
         last_start: entry.last_start,
         mean_start: entry.mean_start,
+        mean_stop: entry.mean_stop,
         idle_ordinal: entry.idle_ordinal,
         next_tick: entry.next_tick,
         next_ask: entry.next_ask,

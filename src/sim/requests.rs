@@ -7,6 +7,7 @@ use super::endpoints::{Endpoint, attempt_index};
 use super::engine::SimError;
 use super::plan::{ActionKind, Plan, ReleasePlan};
 use super::streams::Streams;
+use crate::scheduler::STOP_ANSWER_TIMEOUT;
 use crate::units::{EndpointId, Span, Time};
 use crate::workload::{ArrivalSpec, Distribution, WorkHint};
 
@@ -88,6 +89,26 @@ pub fn start_seconds(plan: &Plan, id: EndpointId) -> (f64, bool) {
         }
     }
     (least.0 * least_slowdown(plan), least.1)
+}
+
+/// The longest stop that can be counted upon, in seconds of endpoint `id`: the least mean among its releases; zero where a worker may
+/// be gone without one (crashes, hosts that are lost, kills of workers that hang) or where a stop may last until it is cut short.
+pub fn stop_seconds(plan: &Plan, id: EndpointId) -> f64 {
+    let hosts_stay = plan.faults.host_uptime.is_none()
+        && !plan.actions.iter().any(|action| matches!(action.kind, ActionKind::LoseHost { .. }));
+    let least = |release: &ReleasePlan| {
+        let faults = &release.faults;
+        let stays = faults.uptime.is_none()
+            && [faults.crash_probability, faults.hang_probability, faults.ignore_stop_probability] == [0.0; 3];
+        let stop = &release.start.stop;
+        let longest = match stop {
+            Distribution::Uniform { max, .. } => *max,
+            constant if constant.scv() == Some(0.0) => constant.mean(),
+            _ => f64::INFINITY,
+        };
+        if stays && longest < STOP_ANSWER_TIMEOUT.as_secs() { stop.mean() } else { 0.0 }
+    };
+    if hosts_stay { releases(plan, id).map(least).fold(f64::INFINITY, f64::min) } else { 0.0 }
 }
 
 /// The release that the endpoint begins with, and all that come later.
@@ -199,6 +220,22 @@ mod tests {
             ..Clean::default()
         };
         assert!(held_against_a_run(shared) > 1_000_000);
+    }
+
+    #[test]
+    fn a_stop_counts_where_nobody_can_go_without_one() {
+        let mut plan = Plan::clean(Clean::default());
+        assert_eq!(stop_seconds(&plan, EndpointId(0)), 0.0);
+        let stops = |plan: &mut Plan, stop| {
+            plan.endpoints[0].release.start.stop = stop;
+            stop_seconds(plan, EndpointId(0))
+        };
+        assert_eq!(stops(&mut plan, Distribution::Constant { value: 3.0 }), 3.0);
+        assert_eq!(stops(&mut plan, Distribution::Uniform { min: 1.0, max: 5.0 }), 3.0);
+        assert_eq!(stops(&mut plan, Distribution::Exponential { mean: 3.0 }), 0.0, "may be cut short");
+        assert_eq!(stops(&mut plan, Distribution::Constant { value: 90.0 }), 0.0, "is cut short");
+        plan.endpoints[0].release.faults.crash_probability = 0.01;
+        assert_eq!(stops(&mut plan, Distribution::Constant { value: 3.0 }), 0.0);
     }
 
     #[test]

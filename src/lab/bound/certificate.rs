@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::cover::Cover;
 use super::crowd::Crowd;
+use super::quiet::Quiet;
 use super::rent::Rent;
 use super::stretches::Problem;
 
@@ -43,6 +45,11 @@ impl Certificate {
         let phis: Vec<f64> = problem.wishes.par_iter().map(|wish| thin.least(*wish, waiting, 1.0).0 * SAFETY).collect();
         let taken = rent.between(problem.span.0, problem.span.1);
         Certificate { whole: phis.iter().sum(), taken, lost: largest(phis.clone()), late: largest(phis) }
+    }
+
+    /// The same, if so much of what it counts may not have been billed.
+    pub fn less(self, unpaid_s: f64) -> Certificate {
+        Certificate { whole: self.whole - unpaid_s, ..self }
     }
 
     /// The bound for a policy that let `late` jobs wait beyond the limit and brought no result for `lost`.
@@ -88,6 +95,10 @@ pub struct Proof {
     pub certificates: Vec<Certificate>,
     /// Price of an always-on worker in seconds of rent for the whole time; none where there may be none.
     pub always_on: Option<f64>,
+    /// What holds beside them without always-on workers, if many jobs share one.
+    pub cover: Cover,
+    /// What holds beside them without always-on workers.
+    pub quiet: Quiet,
 }
 
 impl Proof {
@@ -101,15 +112,15 @@ impl Proof {
         let at = |active: usize| {
             lines.iter().map(|(value, slope)| value + slope * active as f64).fold(f64::NEG_INFINITY, f64::max).max(0.0)
         };
-        if self.always_on.is_none() {
-            return (at(0), 0);
-        }
+        let none = at(0).max(self.cover.bound(late + lost)).max(self.quiet.bound(late + lost));
+        let Some(price) = self.always_on else { return (none, 0) };
         // The largest of straight lines is convex: past its lowest point it only rises.
-        let mut active = 0;
-        while active < 100_000 && at(active + 1) < at(active) {
+        let paid = |active: usize| at(active).max(price * active as f64);
+        let mut active = 1;
+        while active < 100_000 && paid(active + 1) < paid(active) {
             active += 1;
         }
-        (at(active), active)
+        if none <= paid(active) { (none, 0) } else { (paid(active), active) }
     }
 }
 
@@ -143,7 +154,11 @@ mod tests {
     #[test]
     fn always_on_workers_bend_the_bound() {
         let line = |whole, taken| Certificate { whole, taken, lost: Vec::new(), late: Vec::new() };
-        let proof = Proof { certificates: vec![line(100.0, 60.0), line(70.0, 30.0)], always_on: Some(40.0) };
+        let proof = Proof {
+            certificates: vec![line(100.0, 60.0), line(70.0, 30.0)],
+            always_on: Some(40.0),
+            ..Proof::default()
+        };
         // 100 - 20 A against 70 + 10 A: they meet at A = 1.
         assert_eq!(proof.bound(0, 0), (80.0, 1));
         assert_eq!(Proof { always_on: None, ..proof }.bound(0, 0), (100.0, 0));

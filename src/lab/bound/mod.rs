@@ -2,13 +2,16 @@
 //!
 //! - `levels`: the cheapest workers for given start times, exact;
 //! - `rent`, `crowd`, `lp`, `stretches`, `certificate`: a lower bound with free start times, proven without trusting the solver;
+//! - `cover`: another one, for workers that run many jobs at once: when must any worker be up at all;
+//! - `quiet`: another one, for traffic with pauses: each ends with a start, or has to be bridged;
 //! - `upper`: a schedule that is reached, so that the yardstick's own uncertainty is known;
 //! - `served`: a policy's own start times, which split its regret in two: *provisioning* (the workers that its start times would
 //!   have needed were cheaper) and *timing* (other start times would have been cheaper).
 //!
-//! **Which bill.** The bound is for the `documented` bill: a flex worker costs its price from the wake signal to the stop, so a start
-//! costs price times its length. Rounding to seconds, stops, image pulls, queues on hosts, throttling, crashes and repeated attempts
-//! only add to it. In the `seed` bill idle and starting flex workers are free: there never stopping a worker is optimal, and the
+//! **Which bill.** The bound is for the `documented` bill: a flex worker costs its price from the wake signal to the end of its stop, so
+//! that a start costs price times the length of itself and of the stop that follows it (of those workers that may still be up at the
+//! end, no stop is counted). Rounding to seconds, image pulls, queues on hosts, throttling, crashes and repeated attempts only add to
+//! it. In the `seed` bill idle and starting flex workers are free: there never stopping a worker is optimal, and the
 //! bound is the work itself ([`Bounds::seed_usd`]).
 //!
 //! **What is assumed.** A job needs at least the time that it takes alone on the fastest host; a start takes the mean of the quickest
@@ -16,9 +19,11 @@
 //! lowest price of the classes allowed counts. Source: Lu, Chen, arXiv 1112.0442 for the levels; own derivation for the rest.
 
 pub mod certificate;
+pub mod cover;
 pub mod crowd;
 pub mod levels;
 pub mod lp;
+pub mod quiet;
 pub mod regret;
 pub mod rent;
 pub mod served;
@@ -32,11 +37,13 @@ use serde::Serialize;
 use crate::scheduler::{EndpointSpec, GpuClassId};
 use crate::sim::SimError;
 use crate::sim::plan::{ActionKind, EndpointPlan, Plan};
-use crate::sim::requests::{Requests, requests, start_seconds};
+use crate::sim::requests::{Requests, requests, start_seconds, stop_seconds};
 use crate::units::{EndpointId, Time};
 use certificate::{Certificate, Proof};
+use cover::Cover;
 use crowd::Crowd;
 use levels::{Held, Levels, at_once};
+use quiet::Quiet;
 pub use regret::Regret;
 use rent::{Rent, Waiting, Wish};
 pub use served::{Served, ServedJobs};
@@ -104,6 +111,8 @@ pub struct EndpointBounds {
     pub active_usd_per_s: f64,
     /// Seconds of a start.
     pub start_s: f64,
+    /// Seconds of a stop, as far as nobody can go without one.
+    pub stop_s: f64,
     /// Every start takes that long; else it is a mean.
     pub start_is_constant: bool,
     /// Longest wait allowed; none = no limit.
@@ -239,6 +248,8 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     let own = &plan.endpoints[id.index()];
     let (start_s, constant) = start_seconds(plan, id);
     let start_s = options.start_s.unwrap_or(start_s);
+    let stop_s = stop_seconds(plan, id);
+    let restart_s = start_s + stop_s;
     let least = |all: (f64, f64), one: (f64, f64)| (all.0.min(one.0), all.1.min(one.1));
     let (flex, active) = specs(plan, id).map(|spec| prices(plan, spec)).reduce(least).unwrap_or_default();
     // An always-on worker is billed for the whole time only where it is there from the beginning and stays; else the lower price
@@ -262,13 +273,13 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     let always_on = (options.any_active && ratio < 1.0).then_some((span.1 - span.0, ratio));
     let held: Vec<Held> = jobs.iter().map(|job| at_once(job.at, job.service)).collect();
     let begun = !plan.warm_up.is_zero();
-    let levels = Levels::of(&held, start_s, places);
+    let levels = Levels::of(&held, restart_s, places);
     let levels = if begun { levels.begun() } else { levels };
     let best = always_on.map_or(0, |(billed_s, ratio)| levels.best_active(billed_s, ratio));
     let work_s: f64 = jobs.iter().map(|job| job.service.as_secs()).sum();
     let problem = Problem {
         wishes: jobs.iter().map(|job| Wish { at: job.at.as_secs(), service: job.service.as_secs() }).collect(),
-        start_s,
+        start_s: restart_s,
         waiting,
         places,
         crowd: None,
@@ -276,8 +287,8 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
         begun,
     };
     let problem = Problem { crowd: Crowd::of(&problem.wishes, waiting, places), ..problem };
-    let proof = prove(&problem, always_on, best, &levels, options.effort);
-    let terms = Terms { start_s, waiting, always_on };
+    let proof = prove(&problem, always_on, best, &levels, options.effort, stop_s * most_workers(plan, id));
+    let terms = Terms { start_s: restart_s, waiting, always_on };
     let lb = proof.bound(0, 0).0;
     let zero_wait = levels.cost_s(best, span.1 - span.0, ratio);
     let ub = upper::best(&jobs, &terms).max(lb);
@@ -292,6 +303,7 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
         flex_usd_per_s: flex,
         active_usd_per_s: active,
         start_s,
+        stop_s,
         start_is_constant: constant,
         slo_wait_s: limit,
         lb_usd: lb * flex,
@@ -308,6 +320,11 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     }
 }
 
+/// Workers that may be up at the end.
+fn most_workers(plan: &Plan, id: EndpointId) -> f64 {
+    specs(plan, id).map(|spec| spec.max + spec.extra).max().map_or(0.0, f64::from)
+}
+
 /// What is billed: the whole run up to the last result, or the part of it that counts.
 fn span(plan: &Plan, jobs: &[Come]) -> (f64, f64) {
     let last = jobs.iter().map(|job| job.at + job.service).max().unwrap_or(Time::ZERO);
@@ -320,18 +337,33 @@ fn span(plan: &Plan, jobs: &[Come]) -> (f64, f64) {
 }
 
 /// Certificates: of rent itself, of an always-on worker's price, of the zero-wait levels where nobody may wait, and of the dual
-/// solution for the numbers of always-on workers that matter.
-fn prove(problem: &Problem, always_on: Option<(f64, f64)>, best: usize, levels: &Levels, effort: Effort) -> Proof {
+/// solution for the numbers of always-on workers that matter. `left_up_s`: stops of workers that may still be up at the end.
+fn prove(
+    problem: &Problem,
+    always_on: Option<(f64, f64)>,
+    best: usize,
+    levels: &Levels,
+    effort: Effort,
+    left_up_s: f64,
+) -> Proof {
     let mut proof = Proof { always_on: always_on.map(|(billed_s, ratio)| billed_s * ratio), ..Proof::default() };
+    // What a start before the part that counts, and stops after the end, can have saved.
+    let unpaid_s = if problem.begun { problem.start_s } else { 0.0 } + left_up_s;
+    let (wishes, limit, restart_s) = (&problem.wishes, problem.waiting.limit, problem.start_s);
+    proof.quiet = Quiet::of(wishes, problem.places, limit, restart_s, unpaid_s);
+    if problem.places > 1 {
+        proof.cover = Cover::of(wishes, limit, restart_s, unpaid_s);
+    }
     let flat = Rent::flat();
     let flat = if problem.begun { stretches::inside(problem, &flat) } else { flat };
-    let add = |proof: &mut Proof, rent: &Rent| {
-        proof.certificates.push(Certificate::of(problem, rent));
-        proof.certificates.extend(problem.crowd.as_ref().map(|crowd| Certificate::crowded(problem, rent, crowd)));
+    let add = |proof: &mut Proof, rent: &Rent, unpaid_s: f64| {
+        let crowded = problem.crowd.as_ref().map(|crowd| Certificate::crowded(problem, rent, crowd));
+        let both = std::iter::once(Certificate::of(problem, rent)).chain(crowded);
+        proof.certificates.extend(both.map(|one| one.less(unpaid_s)));
     };
-    add(&mut proof, &flat);
+    add(&mut proof, &flat, 0.0);
     if let Some((_, ratio)) = always_on {
-        add(&mut proof, &flat.scaled(ratio));
+        add(&mut proof, &flat.scaled(ratio), 0.0);
     }
     let free = problem.waiting.price == 0.0 && problem.waiting.limit.is_infinite();
     if problem.wishes.is_empty() || free || problem.start_s <= 0.0 && always_on.is_none() {
@@ -343,7 +375,7 @@ fn prove(problem: &Problem, always_on: Option<(f64, f64)>, best: usize, levels: 
     let rounds = if effort == Effort::Quick { 2 } else { 4 };
     while solved.len() < rounds && !solved.contains(&active) {
         let rent = stretches::rent(problem, active as f64, effort);
-        add(&mut proof, &rent);
+        add(&mut proof, &rent, left_up_s);
         solved.push(active);
         active = proof.bound(0, 0).1.min(levels.levels.len() + 1);
     }

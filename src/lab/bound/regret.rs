@@ -63,12 +63,12 @@ impl EndpointBounds {
     /// The cheapest workers for what was served, within what is billed.
     fn levels_of(&self, served: &Served) -> Levels {
         if !self.state.begun {
-            return Levels::of(&served.held, self.start_s, self.state.places);
+            return Levels::of(&served.held, self.start_s + self.stop_s, self.state.places);
         }
         let (from, until) = (Time::from_secs(self.state.span.0), Time::from_secs(self.state.span.1));
         let within = |held: &Held| Held { from: held.from.clamp(from, until), until: held.until.clamp(from, until) };
         let held: Vec<Held> = served.held.iter().map(within).collect();
-        Levels::of(&held, self.start_s, self.state.places).begun()
+        Levels::of(&held, self.start_s + self.stop_s, self.state.places).begun()
     }
 
     /// The proven bound for a policy that lets `late` jobs wait for longer than allowed and brings no result for `lost`. Holds

@@ -45,7 +45,7 @@ impl Tiny {
 
     fn lower(&self) -> f64 {
         let levels = Levels::default();
-        prove(&self.problem(), None, 0, &levels, Effort::Normal).bound(0, 0).0
+        prove(&self.problem(), None, 0, &levels, Effort::Normal, 0.0).bound(0, 0).0
     }
 
     fn upper(&self) -> f64 {

@@ -340,6 +340,7 @@ fn idle(policy: &mut dyn KeepAlivePolicy, ordinal: u64) -> Option<Span> {
         ordinal,
         rank: 1 + (ordinal % 4) as u32,
         mean_start: (ordinal > 0).then_some(Span::from_whole_secs(20)),
+        mean_stop: (ordinal > 1).then_some(Span::from_whole_secs(3)),
         flex_price: worker.price,
         active_price: worker.price,
     })

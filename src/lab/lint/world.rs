@@ -300,6 +300,7 @@ impl Seen {
             asleep: 0,
             last_start: self.last_start_s.map(Span::from_whole_secs),
             mean_start: self.last_start_s.map(Span::from_whole_secs),
+            mean_stop: None,
             active: 0,
             max: self.max,
             extra: 0,

@@ -57,6 +57,7 @@ pub fn keep_alive(program: Program) -> Result<(), StarlarkError> {
             ordinal,
             rank: 1,
             mean_start: (ordinal > 1).then_some(Span::from_whole_secs(20)),
+            mean_stop: (ordinal > 2).then_some(Span::from_whole_secs(3)),
             flex_price: price,
             active_price: price,
         })?;
@@ -90,6 +91,7 @@ impl Situation {
             asleep: 1,
             last_start: (self.at_s > 60).then_some(Span::from_whole_secs(20)),
             mean_start: (self.at_s > 60).then_some(Span::from_whole_secs(20)),
+            mean_stop: (self.at_s > 60).then_some(Span::from_whole_secs(3)),
             active: 0,
             max: 10,
             extra: 0,

@@ -69,6 +69,9 @@ pub static FIELDS: &[Field] = &[
     field("mean_start_s", "mean length of starts, the latest counting most; None before the first", |o| {
         Cell::Seconds(o.mean_start)
     }),
+    field("mean_stop_s", "mean length of stops, likewise: paid as well; None before the first", |o| {
+        Cell::Seconds(o.mean_stop)
+    }),
     field("active", "lower bound", |o| count(o.active)),
     field("max", "upper bound, extra workers not counted", |o| count(o.max)),
     field("extra", "extra workers allowed", |o| count(o.extra)),
@@ -143,6 +146,7 @@ pub(super) fn idle<'v>(idle: &IdleStart<'_>, heap: Heap<'v>) -> Value<'v> {
         ("ordinal", heap.alloc(idle.ordinal)),
         ("rank", heap.alloc(idle.rank)),
         ("mean_start_s", seconds(idle.mean_start, heap)),
+        ("mean_stop_s", seconds(idle.mean_stop, heap)),
         ("flex_price", heap.alloc(idle.flex_price.as_usd())),
         ("active_price", heap.alloc(idle.active_price.as_usd())),
     ]))

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::Context;
 use crate::scenario::check::{Checker, Fill};
-use crate::scenario::expand::{fill_idle_timeout, scaler_uses_idle_timeout};
+use crate::scenario::expand::{fill_idle_timeout, fill_objective, scaler_uses_idle_timeout};
 use crate::scenario::node::Node;
 use crate::scenario::schema;
 use crate::scenario::scripts;
@@ -161,6 +161,7 @@ fn updated(mut before: Node, set: Node) -> Node {
             map.remove("keep_alive");
         }
         fill_idle_timeout(map);
+        fill_objective(map);
     }
     before
 }
