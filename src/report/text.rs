@@ -242,21 +242,29 @@ pub(super) fn section(title: &str, lines: Vec<Vec<String>>, width: usize) -> Str
     format!("\n{title}\n{}\n", body.join("\n"))
 }
 
-/// How narrow each column may become before something is broken that should not be: a word of the head, a cell below it (of long
-/// ones, such as settings typed as a policy, their longest word). Nothing where that is more than there is room for.
+/// How narrow each column may become before something is broken that should not be: a word of the head, a cell below it; where there
+/// is no room for that, a word of a cell; where there is none for that either, a name in the first column. (Of long cells, such as
+/// settings typed as a policy, only a word in any case.)
 fn least_widths(lines: &[Vec<String>], width: usize) -> Vec<u16> {
     let long = |text: &str| text.chars().count();
     let longest_word = |text: &str| text.split_whitespace().map(long).max().unwrap_or(0);
-    let mut widths = vec![0; lines.iter().map(Vec::len).max().unwrap_or(0)];
-    for (number, line) in lines.iter().enumerate() {
-        for (least, text) in widths.iter_mut().zip(line) {
-            let whole = number > 0 && long(text) <= width / 4;
-            *least = (*least).max(if whole { long(text) } else { longest_word(text) });
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    // The first `whole` columns keep their cells, those before `words` their words.
+    let widths = |whole: usize, words: usize| -> Vec<usize> {
+        let mut widths = vec![0; columns];
+        for (number, line) in lines.iter().enumerate() {
+            for (column, (least, text)) in widths.iter_mut().zip(line).enumerate().take(words) {
+                let kept = number > 0 && column < whole && long(text) <= width / 4;
+                *least = (*least).max(if kept { long(text) } else { longest_word(text) });
+            }
         }
-    }
+        widths
+    };
     // Each column has a space on both sides.
-    let fits = widths.iter().map(|least| least + 2).sum::<usize>() <= width;
-    widths.iter().map(|least| if fits { *least as u16 + 2 } else { 0 }).collect()
+    let fits = |widths: &Vec<usize>| widths.iter().map(|least| least + 2).sum::<usize>() <= width;
+    let found =
+        [(columns, columns), (1, columns), (1, 1)].map(|(whole, words)| widths(whole, words)).into_iter().find(fits);
+    found.unwrap_or_default().into_iter().map(|least| if least > 0 { least as u16 + 2 } else { 0 }).collect()
 }
 
 fn remarks(summary: &Summary, width: usize) -> String {
@@ -358,6 +366,15 @@ mod tests {
         assert_fits(&text, 80);
         assert!(row.iter().all(|cell| text.contains(cell.as_str())), "{text}");
         assert!(text.lines().count() >= 5, "the head takes two lines:\n{text}");
+        // Nine columns with intervals do not fit: names stay whole all the same.
+        let head =
+            line(&["policy", "mean", "p95", "p99", "change of p95", "SLO met", "jobs cold", "changes/h", "lost"]);
+        let name = "request_count_held";
+        let row =
+            line(&[name, "9.37 ±0.56", "41.75", "72.48", "-94.6 ±3.3 %*", "72.3 ±3.1 %", "38.9 ±3.8 %", "98.0", "0"]);
+        let text = section("Waits", vec![head, row], 80);
+        assert_fits(&text, 80);
+        assert!(text.contains(name), "{text}");
     }
 
     fn assert_fits(text: &str, width: usize) {
