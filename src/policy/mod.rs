@@ -168,6 +168,11 @@ impl Observation<'_> {
     pub fn up_or_coming(&self) -> u32 {
         self.idle + self.busy + self.starting + self.throttled
     }
+
+    /// Seconds that a stop is taken to last: nothing before one was measured.
+    pub fn stop_s(&self) -> f64 {
+        self.mean_stop.map_or(0.0, Span::as_secs)
+    }
 }
 
 /// What happens to workers beyond the wanted number.

@@ -146,7 +146,7 @@ impl ScalingPolicy for Newsvendor {
         });
         if now >= self.memory.review_at {
             let start_s = seen.mean_start.map_or(self.start_s, Span::as_secs);
-            let restart_s = start_s + seen.mean_stop.map_or(0.0, Span::as_secs);
+            let restart_s = start_s + seen.stop_s();
             self.memory.floor = self.worth_holding(now, restart_s);
             self.memory.review_at = now + self.review;
         }

@@ -231,6 +231,19 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_is_part_of_the_price_and_no_wait() {
+        let choice = PolicyChoice::named("break_even").with("wait_value", 2.0);
+        let mut policy = registry::keep_alive(&choice).expect("allowed");
+        let worker = worker(1);
+        let stops = IdleStart { mean_stop: Some(Span::from_whole_secs(3)), ..idle(&worker, 0) };
+        assert_eq!(
+            policy.idle_timeout(&stops),
+            Some(Span::from_whole_secs(33)),
+            "10 s, two for each that is waited, 3 s"
+        );
+    }
+
+    #[test]
     fn the_random_timeout_has_its_law_on_the_interval() {
         let mut policy = registry::keep_alive(&PolicyChoice::named("ski_random")).expect("it is in the registry");
         let draws: Vec<f64> = (0..20_000).map(|n| timeout_s(&mut *policy, 1, n)).collect();

@@ -259,7 +259,7 @@ impl SloCost {
         };
         let lost = lost.min(seen.queued);
         let late = late(free.clone(), lost, start_s, service);
-        let restart_s = start_s + seen.mean_stop.map_or(0.0, Span::as_secs);
+        let restart_s = start_s + seen.stop_s();
         let shared = self.workers_for(late, restart_s, seen.concurrency);
         // Jobs that are still patient ask for nothing.
         let hold_s = self.patience * (self.slo_s - start_s).max(0.0);

@@ -61,6 +61,18 @@ fn a_restored_scheduler_knows_what_the_saved_one_knew() {
 }
 
 #[test]
+fn a_stop_is_measured_from_its_command_to_its_end_and_kept() {
+    let (mut scheduler, worker, job) = busy();
+    let (result, refresh) = (JobResult::Completed, true);
+    let asked = told(&mut scheduler, 4.0, &Event::JobFinished { worker, epoch: 1, job, attempt: 1, result, refresh });
+    assert!(asked.iter().any(|command| matches!(command, Command::StopWorker { .. })), "{asked:?}");
+    told(&mut scheduler, 7.0, &Event::WorkerStopped { worker, epoch: 1, frozen: false });
+    let state = scheduler.snapshot();
+    assert_eq!(serde_json::to_value(&state).unwrap()["endpoints"][0]["mean_stop"], json!(3_000_000));
+    assert_eq!(Scheduler::restore(state.clone()).unwrap().snapshot(), state);
+}
+
+#[test]
 fn commands_that_were_not_fetched_are_not_lost() {
     let (mut scheduler, _, job) = busy();
     scheduler.handle(Time::from_secs(4.0), &Event::CancelRequested { job });
