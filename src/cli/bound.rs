@@ -68,7 +68,7 @@ struct Answer<'a> {
     seed: u64,
     profile: &'static str,
     wait_usd_per_s: f64,
-    endpoints: Vec<Row<'a>>,
+    endpoints: Vec<Row>,
     lb_usd: f64,
     ub_usd: f64,
     zero_wait_usd: f64,
@@ -76,9 +76,9 @@ struct Answer<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Row<'a> {
+struct Row {
     #[serde(flatten)]
-    bounds: &'a EndpointBounds,
+    bounds: EndpointBounds,
     regret: Regret,
     cost_seed_usd: f64,
 }
@@ -95,6 +95,7 @@ pub(super) fn run(args: &BoundArgs) -> Result<(), Failure> {
             EffortArg::Normal => Effort::Normal,
             EffortArg::Thorough => Effort::Thorough,
         },
+        round_up: scenario.settings.round_up,
         ..Options::default()
     };
     let rounding = if scenario.settings.round_up { Rounding::UpToSeconds } else { Rounding::Exact };
@@ -104,17 +105,19 @@ pub(super) fn run(args: &BoundArgs) -> Result<(), Failure> {
         run_with(&plan, &run_options, ServedJobs::default(), &mut (), &mut |state: &_| progress.show(state))?;
     drop(progress);
     output::remark("looking for what nobody can beat ...");
-    let bounds = bound::for_plan(&plan, &options)?;
-    let rows: Vec<Row<'_>> = (0..)
-        .zip(&bounds.endpoints)
-        .map(|(number, bounds)| {
+    let mut bounds = bound::for_plan(&plan, &options)?;
+    let rows: Vec<Row> = (0..)
+        .zip(std::mem::take(&mut bounds.endpoints))
+        .map(|(number, mut bounds)| {
             let account = outcome.ledger.endpoint(EndpointId(number));
             let cost = |profile| account.total(profile).total().as_usd();
             let served = served.0.get(number as usize).cloned().unwrap_or_default();
             let regret = bounds.regret(cost(Profile::Documented), &served);
+            bounds.reached(&regret);
             Row { bounds, regret, cost_seed_usd: cost(Profile::Seed) }
         })
         .collect();
+    bounds.ub_usd = rows.iter().map(|row| row.bounds.ub_usd).sum();
     if args.json {
         return output::answer_json(&answer(args, &scenario.settings.name, plan.seed, &bounds, rows));
     }
@@ -123,7 +126,7 @@ pub(super) fn run(args: &BoundArgs) -> Result<(), Failure> {
     output::answer(&(head + &pages.join("\n")))
 }
 
-fn answer<'a>(args: &BoundArgs, scenario: &'a str, seed: u64, bounds: &Bounds, endpoints: Vec<Row<'a>>) -> Answer<'a> {
+fn answer<'a>(args: &BoundArgs, scenario: &'a str, seed: u64, bounds: &Bounds, endpoints: Vec<Row>) -> Answer<'a> {
     Answer {
         scenario,
         seed,
@@ -137,8 +140,8 @@ fn answer<'a>(args: &BoundArgs, scenario: &'a str, seed: u64, bounds: &Bounds, e
     }
 }
 
-fn page(row: &Row<'_>, wait_price: f64) -> String {
-    let (own, regret) = (row.bounds, &row.regret);
+fn page(row: &Row, wait_price: f64) -> String {
+    let (own, regret) = (&row.bounds, &row.regret);
     let mut text = String::new();
     let asked = match own.slo_wait_s {
         Some(0.0) => "no job may wait".to_owned(),
@@ -156,8 +159,12 @@ fn page(row: &Row<'_>, wait_price: f64) -> String {
     if regret.waiting_usd > 0.0 {
         line(&mut text, "  of that the waiting", regret.waiting_usd, "");
     }
-    line(&mut text, "known to be reached, knowing the future", own.ub_usd, "");
-    line(&mut text, "nobody can be below", own.lb_usd, &tightness(own));
+    // Schedules are looked for that keep jobs apart: where they may share, what is reached may be cheaper than all of these.
+    let reached = own.ub_usd <= total;
+    if reached {
+        line(&mut text, "known to be reached, knowing the future", own.ub_usd, "");
+    }
+    line(&mut text, "nobody can be below", own.lb_usd, &if reached { tightness(own) } else { String::new() });
     if regret.late + regret.lost > 0 {
         let more = format!("{} late, {} lost", count(regret.late), count(regret.lost));
         line(&mut text, "  with as many jobs late or lost as here", regret.lb_usd, &more);
@@ -213,7 +220,7 @@ fn always_on(own: &EndpointBounds) -> String {
     )
 }
 
-fn seed_bill(row: &Row<'_>) -> String {
+fn seed_bill(row: &Row) -> String {
     format!(
         "  seed bill: {} against {} for the work alone; idle flex workers are free there, so never stopping one is best\n",
         money(row.cost_seed_usd),

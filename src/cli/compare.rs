@@ -180,6 +180,12 @@ pub(super) fn run(args: &CompareArgs) -> Result<(), Failure> {
 
 /// The policies named (or the usual ones) and the place of the baseline, which is added if it is not among them.
 pub(super) fn candidates(typed: &[String], baseline: Option<&str>) -> Result<(Vec<Candidate>, usize), Failure> {
+    for (typed, file) in typed.iter().filter_map(|typed| Some((typed, Candidate::file_beside(typed)?))) {
+        let file = file.display();
+        output::note(&format!(
+            "note: `{typed}` is that policy with its defaults; with the settings of {file}: --policy {file}"
+        ));
+    }
     let mut all = match typed {
         [] => candidate::usual(Path::new(candidate::FOLDER))?,
         some => some.iter().map(|typed| Candidate::find(typed)).collect::<Result<Vec<_>, _>>()?,

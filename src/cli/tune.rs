@@ -61,8 +61,8 @@ pub struct TuneArgs {
     /// Time of the trace from which on it is held back, such as 4d
     #[arg(long, value_name = "TIME", value_parser = duration)]
     validate_from: Option<f64>,
-    /// Share of each limit that the choice stays away from where it is found
-    #[arg(long, value_name = "SHARE", value_parser = margin, default_value = "2%")]
+    /// Share of each limit that the choice stays away from where it is found, as far as that pays: other data is a little worse
+    #[arg(long, value_name = "SHARE", value_parser = margin, default_value = "10%")]
     margin: f64,
     /// Which bill is made small; both are shown
     #[arg(long, value_enum, default_value = "documented")]

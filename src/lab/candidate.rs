@@ -79,6 +79,12 @@ impl Candidate {
         }
     }
 
+    /// The file in [`FOLDER`] that has settings for what was typed, where what was typed means the same policy with its defaults.
+    pub fn file_beside(typed: &str) -> Option<PathBuf> {
+        let file = Path::new(FOLDER).join(typed).with_extension("yaml");
+        (Candidate::of_registry(typed).is_some() && file.is_file()).then_some(file)
+    }
+
     /// A policy file.
     ///
     /// # Errors

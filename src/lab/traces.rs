@@ -1,7 +1,7 @@
 //! Parts of recorded traffic: how long the traces of a plan are, and the same plan with a part of them.
 //!
-//! A part begins with no job and no worker but the active ones, so each costs about one cold start more than the same hours in
-//! the middle of a longer run. Parts are therefore compared with parts only.
+//! A part is run in: up to an hour of the trace before it is played, too, and does not count. So images are where they would be, workers
+//! stand, and policies that learn have learned. Without it half an hour of traffic told of its first cold start and little else.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::sim::plan::Plan;
 use crate::units::Span;
 use crate::workload::{ArrivalSpec, FileError, TraceReader, TraceRow, TraceSource};
+
+/// Seconds of the trace that are played before a part, where there are so many: what keep-alive policies look back on.
+pub const RUN_IN_S: f64 = 3_600.0;
 
 /// What the requests of a plan come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,11 +132,13 @@ impl TraceTimes {
         })
     }
 
-    /// `plan` with the requests of `window` alone, moved to time 0; the run lasts as long as the window at least. Endpoints
-    /// without a request there have none.
-    pub fn part(&self, plan: &Plan, window: [f64; 2]) -> Plan {
+    /// `plan` with the requests of `window` alone, run in on those of [`RUN_IN_S`] before it, or of the plan's own warm-up where that
+    /// is longer; moved to time 0. The run lasts as long as the window at least. Endpoints without a request there have none.
+    pub fn part(&self, plan: &Plan, [from_s, until_s]: [f64; 2]) -> Plan {
         let mut part = plan.clone();
-        let mut length = 0.0_f64;
+        let run_in = RUN_IN_S.max(plan.warm_up.as_secs()).min(from_s - self.from_s).max(0.0);
+        let window = [from_s - run_in, until_s];
+        let (mut length, mut warm_up) = (0.0_f64, 0.0_f64);
         for endpoint in &mut part.endpoints {
             endpoint.traffic.sources.retain_mut(|traffic| {
                 let ArrivalSpec::Trace(source) = &mut traffic.arrivals else { return false };
@@ -142,11 +147,13 @@ impl TraceTimes {
                 let (from_s, until_s) = (window[0].max(options.from_s), window[1].min(own_end));
                 (options.from_s, options.until_s) = (from_s, Some(until_s));
                 length = length.max((until_s - from_s) * options.time_scale);
+                warm_up = warm_up.max(run_in * options.time_scale);
                 until_s > from_s && self.any_within(source, [from_s, until_s])
             });
         }
         let limit = plan.duration.map_or(f64::INFINITY, Span::as_secs);
         part.duration = Some(Span::from_secs(length.min(limit)));
+        part.warm_up = Span::from_secs(warm_up);
         part
     }
 
@@ -182,8 +189,10 @@ mod tests {
         let times = TraceTimes::read(&plan).unwrap();
         assert_eq!(times.parts(50.0).len(), 2);
         let part = times.part(&plan, [15.0, 50.0]);
-        assert_eq!(part.endpoints[1].traffic.sources.len(), 0, "b is silent there");
-        assert_eq!(part.duration, Some(Span::from_whole_secs(35)));
+        assert_eq!((part.warm_up, part.duration), (Span::from_whole_secs(15), Some(Span::from_whole_secs(50))));
+        let first = times.part(&plan, [0.0, 9.0]);
+        assert_eq!(first.endpoints[1].traffic.sources.len(), 0, "b is silent there");
+        assert_eq!((first.warm_up, first.duration), (Span::ZERO, Some(Span::from_whole_secs(9))));
         let run = |plan: &Plan| {
             let options = crate::experiment::RunOptions::default();
             crate::experiment::run(plan, &options, &mut |_| {}).unwrap().summary.total.jobs.submitted

@@ -1,12 +1,15 @@
 //! Ours: start a worker only for a job that would otherwise wait beyond the objective, and only if the start comes in time to help.
 //!
 //! At every event with waiting jobs, their future is worked out as it would go without a start: each busy place is free after the mean
-//! rest of its job (measured service times, given how long it has run), each start in flight after what is left of a mean start D, and
+//! rest of its job (measured service times, given how long it has run; of n jobs on one worker the i-th ends after 2 i / (n + 1) of the
+//! mean rest of a job that is met at work, E[S^2] / 2 E[S]), each start in flight after what is left of a mean start D, and
 //! jobs go to them in order of age. Job k would wait `w_k + t_k` in all; it is late iff `w_k + caution t_k > slo_s` and helped by a
 //! start iff `t_k > D`.
 //!
 //! - A job that is late, and would not be if a worker were started for it (`w_k + D <= slo_s`), gets one, counted from then on, as
-//!   soon as `w_k >= patience (slo_s - D)`: before that others may come to share the start.
+//!   soon as `w_k >= patience (slo_s - D)`: before that others may come to share the start. It gets it sooner if a job behind it that
+//!   would be in time on the same worker has no more than that left: where a job fills a worker for most of the objective, the wait
+//!   is better spent behind each other than before the start.
 //! - The N jobs that are late whatever is done share `c = N sqrt(wait_value S / (2 (D + E) m))` workers (S = mean service time, E = mean
 //!   stop, m = jobs at once on a worker; one worker at least): c starts and stops cost c (D + E) paid seconds, and N jobs on c workers wait for `N^2 S / (2 c m)` job
 //!   seconds for each other; c makes the sum least.
@@ -96,8 +99,13 @@ pub(super) const ENTRY: Entry<dyn ScalingPolicy> = Entry {
 const SAMPLES: usize = 256;
 /// Samples below which the mean rest of a job is its mean length.
 const ENOUGH: usize = 16;
-/// A start that has taken so many times its mean length is not counted upon any more.
-const HOPELESS: f64 = 4.0;
+/// A start that has lasted for longer than the mean is taken to last for such a share of that time more: those that are overdue are
+/// mostly of the long kind (a cold start among resumes).
+const OVERDUE: f64 = 0.25;
+/// Before any start was measured, one takes so many times as long as the oldest one under way has lasted.
+const FIRST: f64 = 2.0;
+/// While jobs are held back, the next look is no sooner than this.
+const LOOK_S: f64 = 0.25;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -140,6 +148,8 @@ struct Service {
     fresh: u32,
     /// The samples in order, each with the sum of itself and all larger ones.
     sorted: Vec<(f64, f64)>,
+    /// Mean rest of a job that is met at work at some moment: E[S^2] / 2 E[S].
+    met_s: f64,
 }
 
 impl Service {
@@ -165,6 +175,8 @@ impl Service {
         self.fresh = 0;
         let mut sorted: Vec<f64> = self.samples.iter().copied().collect();
         sorted.sort_unstable_by(f64::total_cmp);
+        let total: f64 = sorted.iter().sum();
+        self.met_s = if total > 0.0 { sorted.iter().map(|one| one * one).sum::<f64>() / (2.0 * total) } else { 0.0 };
         let mut sum = 0.0;
         self.sorted = sorted
             .into_iter()
@@ -179,6 +191,17 @@ impl Service {
 
     fn mean_s(&self) -> f64 {
         self.sorted.first().map_or(self.prior_s, |(_, sum)| sum / self.sorted.len() as f64)
+    }
+
+    /// When the jobs on one worker end, the last of which has run for `ran_s`: of several each may have run for any time, and they end one
+    /// after the other.
+    fn ends_s(&self, jobs: u32, ran_s: f64) -> impl Iterator<Item = f64> {
+        let mean_s = match jobs {
+            0 | 1 => self.rest_s(ran_s),
+            _ if self.sorted.len() < ENOUGH => self.mean_s(),
+            _ => self.met_s,
+        };
+        (1..=jobs).map(move |job| 2.0 * mean_s * f64::from(job) / f64::from(jobs + 1))
     }
 
     /// Mean rest of a job that has run for `ran_s`.
@@ -224,15 +247,12 @@ impl SloCost {
             match worker.phase {
                 Phase::Ready => {
                     let ran_s = seen.now.since(worker.last_used).as_secs();
-                    let rest = micros(self.service.rest_s(ran_s));
-                    free.extend((0..worker.in_hand).map(|_| Reverse(rest)));
+                    free.extend(self.service.ends_s(worker.in_hand, ran_s).map(|end_s| Reverse(micros(end_s))));
                     free.extend((worker.in_hand..seen.concurrency).map(|_| Reverse(0)));
                 }
                 Phase::Starting => {
-                    let left = start_left_s(&worker, seen, start_s);
-                    free.extend(
-                        left.into_iter().flat_map(|left| (0..seen.concurrency).map(move |_| Reverse(micros(left)))),
-                    );
+                    let left = micros(start_left_s(&worker, seen, start_s));
+                    free.extend((0..seen.concurrency).map(|_| Reverse(left)));
                 }
                 _ => {}
             }
@@ -245,9 +265,16 @@ impl SloCost {
         free
     }
 
+    /// Length of a start before one was measured.
+    fn first_start_s(&self, seen: &Observation<'_>) -> f64 {
+        let workers = seen.details.workers();
+        let starting = workers.iter().filter(|worker| worker.phase == Phase::Starting);
+        starting.map(|worker| FIRST * seen.now.since(worker.started).as_secs()).fold(self.start_s, f64::max)
+    }
+
     /// Starts that the waiting jobs need now, and when to look again for one that can still wait.
     fn starts(&self, seen: &Observation<'_>) -> (u32, Option<Span>) {
-        let start_s = seen.mean_start.map_or(self.start_s, Span::as_secs);
+        let start_s = seen.mean_start.map_or_else(|| self.first_start_s(seen), Span::as_secs);
         let service = micros(self.service.mean_s());
         let mut free = self.places(seen, start_s);
         let current = seen.up_or_coming();
@@ -309,10 +336,10 @@ impl SloCost {
             if wait_s > start_s && self.is_late(seen, job, wait_s * self.caution) {
                 if starts == room {
                     break;
-                } else if held < job {
+                } else if held < job && !self.is_pressing(seen, job, free.clone(), limits) {
                     let waited_s = seen.oldest_wait.unwrap_or_default().as_secs();
                     // The wait of any but the oldest is not told: look often.
-                    look_again = Some(Span::from_secs((hold_s - waited_s).max(0.25)));
+                    look_again = Some(Span::from_secs((hold_s - waited_s).max(LOOK_S)));
                     break;
                 }
                 starts += 1;
@@ -321,6 +348,29 @@ impl SloCost {
             take(&mut free, service);
         }
         (starts, look_again)
+    }
+
+    /// With a start now for `job`, one of those behind it would be in time with no more left than `job` may have when it gets its start.
+    fn is_pressing(
+        &self,
+        seen: &Observation<'_>,
+        job: u32,
+        mut free: BinaryHeap<Reverse<u64>>,
+        limits: &Limits,
+    ) -> bool {
+        let service = micros(self.service.mean_s());
+        free.extend((0..seen.concurrency).map(|_| Reverse(micros(limits.start_s))));
+        take(&mut free, service);
+        (job + 1..=seen.queued).any(|behind| {
+            let wait_s = free.peek().map_or(0.0, |Reverse(at)| Span(*at).as_secs());
+            take(&mut free, service);
+            // What `job` has left when its patience ends, for one that is served later than at the end of a start.
+            let latest_s = limits.hold_s - (wait_s - limits.start_s).max(0.0);
+            let has_waited = |longer_than_s: f64| {
+                longer_than_s <= 0.0 || seen.details.waiting_longer_than(Span::from_secs(longer_than_s)) >= behind
+            };
+            has_waited(latest_s) && !self.is_late(seen, behind, wait_s)
+        })
     }
 
     /// How many workers are worth their starts for so many jobs that are late whatever is done.
@@ -357,10 +407,10 @@ fn late(mut free: BinaryHeap<Reverse<u64>>, jobs: u32, start_s: f64, service: u6
     0
 }
 
-/// What is left of a start; none for one on which nobody should count.
-fn start_left_s(worker: &WorkerView, seen: &Observation<'_>, start_s: f64) -> Option<f64> {
+/// What is left of a start.
+fn start_left_s(worker: &WorkerView, seen: &Observation<'_>, start_s: f64) -> f64 {
     let ran_s = seen.now.since(worker.started).as_secs();
-    (ran_s < HOPELESS * start_s.max(1.0)).then(|| (start_s - ran_s).max(0.1 * start_s))
+    (start_s - ran_s).max(OVERDUE * ran_s)
 }
 
 impl ScalingPolicy for SloCost {

@@ -49,6 +49,7 @@ pub(super) fn basis(table: &ScenarioComparison, comparison: &Comparison) -> [Str
         }
     };
     let warm_up = match table.warm_up_s {
+        _ if !table.windows.is_empty() => "what a part is run in on does not count".to_owned(),
         0.0 => "no warm-up (whole runs count)".to_owned(),
         seconds => format!("the first {seconds} s of each run do not count (warm_up_s)"),
     };

@@ -180,7 +180,10 @@ impl Scheduler {
         worker.last_used = now;
         let (endpoint, version, started) = (worker.endpoint, worker.version, worker.started);
         let entry = &mut self.endpoints[endpoint.index()];
-        entry.note_start(now.since(started));
+        // What is ready at the beginning of time was there before: nobody has seen how long it took.
+        if now > Time::ZERO {
+            entry.note_start(now.since(started));
+        }
         entry.consecutive_failures = 0;
         if version == entry.version {
             entry.previous = None;

@@ -21,6 +21,8 @@ pub struct Request {
     pub at: Time,
     /// Least time from its hand-out to its result: alone on a worker of the fastest host, past its first jobs, pick-up included.
     pub service: Span,
+    /// Of `service`, what others on the same worker slow down.
+    pub shared: Span,
     /// Its execution timeout lets it end at all.
     pub can_end: bool,
 }
@@ -59,10 +61,10 @@ pub fn requests(plan: &Plan) -> Result<Vec<Requests>, SimError> {
         let Some((endpoint, arrival)) = arrivals.take()? else { break };
         let (found, work) = (&mut found[endpoint.index()], &works[endpoint.index()]);
         let index = found.jobs.len() as u64;
-        let service = work.least(&arrival.work, index);
+        let (service, shared) = work.least(&arrival.work, index);
         let own = arrival.execution_timeout.map(|timeout| timeout.span());
         let can_end = own.or(work.timeout).is_none_or(|timeout| service <= timeout);
-        found.jobs.push(Request { at: arrival.at, service, can_end });
+        found.jobs.push(Request { at: arrival.at, service, shared, can_end });
     }
     for requests in found.iter_mut().filter(|requests| requests.depends.is_some()) {
         requests.jobs.clear();
@@ -155,23 +157,35 @@ impl Work {
         Work { endpoint, attempts, factor: least_slowdown(plan) * warm, timeout }
     }
 
-    fn least(&self, hint: &WorkHint, index: u64) -> Span {
+    /// The least time alone, and the least of its slowed part over all ways.
+    fn least(&self, hint: &WorkHint, index: u64) -> (Span, Span) {
         let streams = &self.endpoint.streams;
-        (1..=self.attempts)
-            .map(|attempt| {
-                let index = attempt_index(index, attempt);
-                let latency =
-                    self.endpoint.latency.as_ref().map_or(Span::ZERO, |time| time.span(&mut streams.pick_up.at(index)));
-                let served = self.endpoint.releases.iter().map(|release| {
-                    let demand = release.service.demand(hint, &mut streams.service.at(index));
-                    let alone = demand.fixed.as_secs() + demand.shared / release.speed.rate(1);
-                    Span::from_secs(alone * self.factor)
-                });
-                latency + served.min().unwrap_or(Span::ZERO)
-            })
-            .min()
-            .map_or(Span::ZERO, |least| Span(least.0.saturating_sub(ROUNDING.0)))
+        let mut least = (Span::MAX, Span::MAX);
+        for attempt in 1..=self.attempts {
+            let index = attempt_index(index, attempt);
+            let latency =
+                self.endpoint.latency.as_ref().map_or(Span::ZERO, |time| time.span(&mut streams.pick_up.at(index)));
+            for release in &self.endpoint.releases {
+                let demand = release.service.demand(hint, &mut streams.service.at(index));
+                let shared = demand.shared / release.speed.rate(1);
+                let alone = Span::from_secs((demand.fixed.as_secs() + shared) * self.factor);
+                least = (least.0.min(latency + alone), least.1.min(Span::from_secs(shared * self.factor)));
+            }
+        }
+        let sure = |span: Span| if span == Span::MAX { Span::ZERO } else { Span(span.0.saturating_sub(ROUNDING.0)) };
+        (sure(least.0), sure(least.1))
     }
+}
+
+/// By how much work that is shared grows, at least, where a worker of endpoint `id` does up to `places` jobs at once: `places` times
+/// the speed of one job alone over the highest total speed. 1 where nobody slows anybody.
+pub fn slowdown(plan: &Plan, id: EndpointId, places: u32) -> f64 {
+    let of = |release: &ReleasePlan| {
+        let speed = release.service.speed();
+        let highest = (1..=places).map(|jobs| f64::from(jobs) * speed.rate(jobs)).fold(0.0, f64::max);
+        f64::from(places) * speed.rate(1) / highest
+    };
+    releases(plan, id).map(of).fold(f64::INFINITY, f64::min).max(1.0)
 }
 
 #[cfg(test)]
@@ -237,6 +251,21 @@ mod tests {
         assert_eq!(work(&plan), alone);
         plan.faults.host_uptime = Some(Distribution::Exponential { mean: 1e9 });
         assert!(work(&plan) < alone, "whoever loses a worker draws anew, so the least of all attempts counts");
+    }
+
+    #[test]
+    fn shared_work_grows_by_what_the_worker_slows_down() {
+        let plan = |speed| Plan::clean(Clean { jobs: 50, concurrency: 4, speed, ..Clean::default() });
+        let slowed = |speed| slowdown(&plan(speed), EndpointId(0), 4);
+        assert_eq!(slowed(SharedSpeed::Independent), 1.0);
+        assert_eq!(slowed(SharedSpeed::Power { exponent: 0.0 }), 4.0, "four at once are no quicker than one by one");
+        assert!((slowed(SharedSpeed::Power { exponent: 0.5 }) - 2.0).abs() < 1e-9);
+        assert!((slowed(SharedSpeed::Batch { step_s: 0.02, per_job_s: 0.01 }) - 2.5).abs() < 1e-9);
+        assert_eq!(slowed(SharedSpeed::Batch { step_s: 0.01, per_job_s: 0.03 }), 4.0, "alone is quickest");
+        let jobs = |speed| requests(&plan(speed)).unwrap().remove(0).jobs;
+        let half = jobs(SharedSpeed::Power { exponent: 0.5 });
+        assert!(half.iter().all(|job| job.shared == job.service && !job.shared.is_zero()));
+        assert!(jobs(SharedSpeed::Independent).iter().all(|job| job.shared.is_zero()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::cover::Cover;
 use super::crowd::Crowd;
 use super::quiet::Quiet;
-use super::rent::Rent;
+use super::rent::{Rent, Wish};
 use super::stretches::Problem;
 
 /// Lower bounds that one lam proves, in seconds of rent.
@@ -28,12 +28,20 @@ const RUNGS: usize = 40;
 
 impl Certificate {
     /// Evaluates `rent` for all jobs of `problem`, each of which gets the same share of a worker.
+    ///
+    /// That is 1/c of lam in its first s seconds; and, as what is shared goes no faster than all places taken allow, the lowest lam
+    /// anywhere times 1/c of the seconds that it would need there.
     pub fn of(problem: &Problem, rent: &Rent) -> Certificate {
         let (waiting, share) = (problem.waiting, 1.0 / f64::from(problem.places));
-        let phis: Vec<f64> =
-            problem.wishes.par_iter().map(|wish| rent.least(*wish, waiting, share).0 * SAFETY).collect();
-        let lows = lows(problem, rent);
-        let drops = phis.iter().zip(&lows).map(|(phi, low)| (phi - low).max(0.0)).collect();
+        let lowest = rent.lowest();
+        let grown = |place: usize| {
+            let slowed = problem.slowed.get(place).copied().unwrap_or(0.0);
+            lowest * share * (problem.wishes[place].service + slowed) * SAFETY
+        };
+        let phi = |(place, wish): (usize, &Wish)| (rent.least(*wish, waiting, share).0 * SAFETY).max(grown(place));
+        let phis: Vec<f64> = problem.wishes.par_iter().enumerate().map(phi).collect();
+        let lows = lows(problem, rent).into_iter().enumerate().map(|(place, low)| low.max(grown(place)));
+        let drops = phis.iter().zip(lows).map(|(phi, low)| (phi - low).max(0.0)).collect();
         let taken = rent.between(problem.span.0, problem.span.1);
         Certificate { whole: phis.iter().sum(), taken, lost: largest(phis), late: largest(drops) }
     }
@@ -127,14 +135,22 @@ impl Proof {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::bound::rent::{Waiting, Wish};
+    use crate::lab::bound::rent::Waiting;
 
     #[test]
     fn late_and_lost_jobs_only_take_off_what_they_can() {
         let wishes: Vec<Wish> = (1..=4).map(|k| Wish { at: f64::from(k) * 20.0, service: f64::from(k) }).collect();
         let waiting = Waiting { limit: 0.0, price: 0.0 };
-        let problem =
-            Problem { wishes, start_s: 5.0, waiting, places: 1, crowd: None, span: (0.0, 100.0), begun: false };
+        let problem = Problem {
+            wishes,
+            slowed: Vec::new(),
+            start_s: 5.0,
+            waiting,
+            places: 1,
+            crowd: None,
+            span: (0.0, 100.0),
+            begun: false,
+        };
         // Each job pays for a start of its own: lam is 5 more than rent, spread over the job.
         let (mut times, mut sums) = (vec![0.0], vec![0.0]);
         for wish in &problem.wishes {

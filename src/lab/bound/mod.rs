@@ -10,7 +10,7 @@
 //!
 //! **Which bill.** The bound is for the `documented` bill: a flex worker costs its price from the wake signal to the end of its stop, so
 //! that a start costs price times the length of itself and of the stop that follows it (of those workers that may still be up at the
-//! end, no stop is counted). Rounding to seconds, image pulls, queues on hosts, throttling, crashes and repeated attempts only add to
+//! end, no stop is counted). Rounding up to seconds, image pulls, queues on hosts, throttling, crashes and repeated attempts only add to
 //! it. In the `seed` bill idle and starting flex workers are free: there never stopping a worker is optimal, and the
 //! bound is the work itself ([`Bounds::seed_usd`]).
 //!
@@ -37,7 +37,7 @@ use serde::Serialize;
 use crate::scheduler::{EndpointSpec, GpuClassId};
 use crate::sim::SimError;
 use crate::sim::plan::{ActionKind, EndpointPlan, Plan};
-use crate::sim::requests::{Requests, requests, start_seconds, stop_seconds};
+use crate::sim::requests::{Request, Requests, requests, slowdown, start_seconds, stop_seconds};
 use crate::units::{EndpointId, Time};
 use certificate::{Certificate, Proof};
 use cover::Cover;
@@ -77,6 +77,8 @@ pub struct Options {
     pub start_s: Option<f64>,
     /// Most jobs per worker at once, where policies that are compared allow more than the plan; none: the plan's own.
     pub concurrency: Option<u32>,
+    /// Each start is billed up to a whole second: what is reached pays a second more for it. The bound does not count on it.
+    pub round_up: bool,
 }
 
 impl Default for Options {
@@ -88,6 +90,7 @@ impl Default for Options {
             effort: Effort::Normal,
             start_s: None,
             concurrency: None,
+            round_up: false,
         }
     }
 }
@@ -230,7 +233,7 @@ fn caveats(plan: &Plan, own: &EndpointPlan, constant: bool, left_out: usize) -> 
     }
     if own.spec.concurrency > 1 {
         say(
-            "several jobs share a worker: the bound lets each of them run at full speed, whoever can meet on one worker does, so it may be far below",
+            "several jobs share a worker: the bound takes workers to be full, or their jobs to run at full speed, whichever costs more, so it may be far below",
         );
     }
     if left_out > 0 {
@@ -259,12 +262,10 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     let most = specs(plan, id).map(|spec| spec.concurrency).max().unwrap_or(1);
     let places = options.concurrency.unwrap_or(most).max(1);
     let counted = |at: Time| at.since(Time::ZERO) >= plan.warm_up;
-    let jobs: Vec<Come> = requests
-        .jobs
-        .iter()
-        .filter(|job| job.can_end && counted(job.at) && !job.service.is_zero())
-        .map(|job| Come { at: job.at, service: job.service })
-        .collect();
+    let counts = |job: &&Request| job.can_end && counted(job.at) && !job.service.is_zero();
+    let jobs: Vec<Come> =
+        requests.jobs.iter().filter(counts).map(|job| Come { at: job.at, service: job.service }).collect();
+    let growth = slowdown(plan, id, places) - 1.0;
     let span = span(plan, &jobs);
     let price = if flex > 0.0 { options.wait_usd_per_s / flex } else { 0.0 };
     let waiting = Waiting { limit: limit.unwrap_or(f64::INFINITY), price };
@@ -279,6 +280,7 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     let work_s: f64 = jobs.iter().map(|job| job.service.as_secs()).sum();
     let problem = Problem {
         wishes: jobs.iter().map(|job| Wish { at: job.at.as_secs(), service: job.service.as_secs() }).collect(),
+        slowed: requests.jobs.iter().filter(counts).map(|job| growth * job.shared.as_secs()).collect(),
         start_s: restart_s,
         waiting,
         places,
@@ -288,11 +290,11 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     };
     let problem = Problem { crowd: Crowd::of(&problem.wishes, waiting, places), ..problem };
     let proof = prove(&problem, always_on, best, &levels, options.effort, stop_s * most_workers(plan, id));
-    let terms = Terms { start_s: restart_s, waiting, always_on };
+    let terms = Terms { start_s: restart_s + f64::from(options.round_up), waiting, always_on };
     let lb = proof.bound(0, 0).0;
     let zero_wait = levels.cost_s(best, span.1 - span.0, ratio);
     let ub = upper::best(&jobs, &terms).max(lb);
-    let work = work_s / f64::from(places);
+    let work = (work_s + problem.slowed.iter().sum::<f64>()) / f64::from(places);
     let left_out = requests.jobs.iter().filter(|job| !job.can_end).count();
     EndpointBounds {
         endpoint: own.spec.name.clone(),

@@ -33,6 +33,13 @@ pub struct Regret {
 }
 
 impl EndpointBounds {
+    /// A policy that was never late and lost nothing has reached what it cost: nobody needs to pay more.
+    pub fn reached(&mut self, regret: &Regret) {
+        if regret.late + regret.lost == 0 {
+            self.ub_usd = self.ub_usd.min(regret.cost_usd + regret.waiting_usd);
+        }
+    }
+
     /// The regret of a policy that cost `cost_usd` in the documented bill and served the jobs as in `served`.
     pub fn regret(&self, cost_usd: f64, served: &Served) -> Regret {
         let (late, lost) = (self.slo_wait_s.map_or(0, |limit| served.late(limit)), served.lost());

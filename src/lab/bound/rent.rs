@@ -132,6 +132,12 @@ impl Rent {
             .collect()
     }
 
+    /// The least value of lam anywhere.
+    pub fn lowest(&self) -> f64 {
+        let slopes = self.times.windows(2).zip(self.sums.windows(2)).filter(|(times, _)| times[1] > times[0]);
+        slopes.map(|(times, sums)| (sums[1] - sums[0]) / (times[1] - times[0])).fold(self.outside, f64::min).max(0.0)
+    }
+
     /// lam before the first and after the last point.
     pub fn outside(&self) -> f64 {
         self.outside
@@ -261,5 +267,6 @@ mod tests {
         let rent = Rent::new(vec![0.0, 1.0, 4.0, 9.0], vec![0.0, 3.0, 3.0, 9.0], 1.0);
         let lows = rent.lows(&[3.0, 4.0]);
         assert!((lows[0] - 0.0).abs() < 1e-9 && (lows[1] - 1.2).abs() < 1e-9, "{lows:?}");
+        assert_eq!((rent.lowest(), Rent::flat().lowest(), Rent::flat().scaled(0.5).lowest()), (0.0, 1.0, 0.5));
     }
 }

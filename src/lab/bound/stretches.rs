@@ -19,6 +19,8 @@ use super::rent::{Rent, Waiting, Wish};
 pub struct Problem {
     /// In order of time.
     pub wishes: Vec<Wish>,
+    /// Seconds by which each grows at least on a worker with all places taken, in their order; empty = none.
+    pub slowed: Vec<f64>,
     /// A start.
     pub start_s: f64,
     /// What waiting costs.
@@ -259,7 +261,16 @@ mod tests {
             })
             .collect();
         let waiting = Waiting { limit: 1.0, price: 0.0 };
-        Problem { wishes, start_s: 10.0, waiting, places: 1, crowd: None, span: (0.0, at + 3.0), begun: false }
+        Problem {
+            wishes,
+            slowed: Vec::new(),
+            start_s: 10.0,
+            waiting,
+            places: 1,
+            crowd: None,
+            span: (0.0, at + 3.0),
+            begun: false,
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::scheduler::StartStage;
 use crate::sim::Clean;
 use crate::sim::plan::{Action, PacingModel, StageModel};
 use crate::units::Span;
-use crate::workload::{ArrivalSpec, Distribution};
+use crate::workload::{ArrivalSpec, Distribution, SharedSpeed};
 
 const THEORY: &str = include_str!("../../../tests/testdata/theory.csv");
 
@@ -40,7 +40,16 @@ impl Tiny {
             self.jobs.iter().map(|(at, service)| Wish { at: *at as f64, service: *service as f64 }).collect();
         let end = self.jobs.iter().map(|(at, service)| at + service).max().unwrap_or(0);
         let span = (0.0, end as f64);
-        Problem { wishes, start_s: self.start_s, waiting: self.waiting(), places: 1, crowd: None, span, begun: false }
+        Problem {
+            wishes,
+            slowed: Vec::new(),
+            start_s: self.start_s,
+            waiting: self.waiting(),
+            places: 1,
+            crowd: None,
+            span,
+            begun: false,
+        }
     }
 
     fn lower(&self) -> f64 {
@@ -257,6 +266,40 @@ fn jobs_that_share_a_worker_a_warm_up_and_lost_jobs_leave_the_bound_below() {
         assert!(regret.lost > 0 && regret.regret_usd >= -1e-9, "{regret:?}");
         assert!(bounds.lb_usd > 0.0);
     }
+}
+
+#[test]
+fn places_that_slow_each_other_down_save_no_work() {
+    let plan = |exponent| {
+        let speed = SharedSpeed::Power { exponent };
+        Plan::clean(Clean { concurrency: 4, speed, ..clean(3, "request_count", 2.0, 10.0) })
+    };
+    let options = Options { slo_wait_s: Some(2.0), any_active: false, effort: Effort::Quick, ..Options::default() };
+    for (exponent, share) in [(0.0, 1.0), (0.5, 0.5), (1.0, 0.25)] {
+        let own = for_plan(&plan(exponent), &options).unwrap().endpoints.remove(0);
+        let work_usd = own.work_s * own.flex_usd_per_s * share;
+        assert!((own.work_usd / work_usd - 1.0).abs() < 1e-3, "{exponent}: {} {work_usd}", own.work_usd);
+        assert!(own.lb_usd > 0.99 * own.work_usd, "{exponent}: {} {}", own.lb_usd, own.work_usd);
+        let (cost, served) = served(&plan(exponent));
+        let regret = own.regret(cost, &served);
+        assert!(regret.regret_usd >= -1e-9, "{exponent}: {regret:?}");
+    }
+}
+
+#[test]
+fn whoever_is_never_late_shows_what_can_be_reached() {
+    let plan = Plan::clean(Clean { concurrency: 4, ..clean(1, "per_job", 0.5, 5.0) });
+    let options = Options { slo_wait_s: Some(60.0), any_active: false, effort: Effort::Quick, ..Options::default() };
+    let mut own = for_plan(&plan, &options).unwrap().endpoints.remove(0);
+    let (cost, served) = served(&plan);
+    let regret = own.regret(cost, &served);
+    let apart = own.ub_usd;
+    own.reached(&Regret { late: 1, ..regret });
+    assert_eq!(own.ub_usd, apart);
+    own.reached(&Regret { cost_usd: 0.5 * apart, ..regret });
+    assert_eq!((regret.late, own.ub_usd), (0, 0.5 * apart));
+    let rounded = for_plan(&plan, &Options { round_up: true, ..options }).unwrap().endpoints.remove(0);
+    assert!(rounded.ub_usd > apart && rounded.lb_usd == own.lb_usd, "a start is billed up to a second more");
 }
 
 #[test]

@@ -275,12 +275,15 @@ fn floors(
     first.par_iter().map(of).collect::<Vec<_>>().into_iter().collect()
 }
 
+/// How parts of a trace begin, in words.
+pub const RUN_IN: &str = "run in on up to an hour before it";
+
 /// What differs from one replication to the next, in words.
 fn varies(plan: &Plan, replications: &Replications) -> String {
     match (origin(plan), replications) {
         (_, Replications::Given { says, .. }) => says.clone(),
         (_, Replications::Parts { length_s, .. }) => {
-            format!("the part of the trace ({length_s} s each, begun without flex workers), service times and failures")
+            format!("the part of the trace ({length_s} s each, {RUN_IN}), service times and failures")
         }
         (Origin::Trace, _) => "service times and failures only: the trace is one sample of traffic, so intervals say \
                                nothing about other days"

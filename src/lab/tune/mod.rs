@@ -18,7 +18,7 @@ use super::compare::sample::Sample;
 use super::compare::{
     self, BoundOf, CompareError, Entrant, Options as CompareOptions, Replication, Replications, judge,
 };
-use super::traces::{Origin, PartError, TraceTimes, origin};
+use super::traces::{Origin, PartError, RUN_IN_S, TraceTimes, origin};
 use crate::ledger::Profile;
 use crate::results::comparison::ScenarioComparison;
 use crate::results::tuning::{TUNING_VERSION, TunedPoint, Tuning, Verdict};
@@ -35,6 +35,10 @@ const VALIDATION_FIRST: u64 = 1_001;
 const VALIDATION_RUNS: usize = 20;
 /// As many on a recorded trace, where seeds vary service times and failures only.
 const VALIDATION_RUNS_TRACE: usize = 10;
+/// Most of the training data that its first part gives away so as to be run in, as a share.
+const RUN_IN_SHARE: f64 = 0.1;
+/// Parts of the margin that are tried, in turn, until one pays.
+const MARGIN_PARTS: [f64; 4] = [1.0, 0.5, 0.2, 0.0];
 /// Most parts of the validation data that are looked at one by one.
 const PARTS: usize = 10;
 /// Shorter parts than an hour tell more of the cold starts at their beginnings than of the settings.
@@ -65,7 +69,7 @@ pub struct Options {
     pub validate_from_s: Option<f64>,
     /// Share of the trace that is trained on.
     pub split: f64,
-    /// Share of each limit that the choice must stay away from on the training data.
+    /// Share of each limit that the choice stays away from on the training data, as far as that pays.
     pub margin: f64,
     /// Seed of the search's own draws.
     pub seed: u64,
@@ -120,18 +124,13 @@ pub fn tune(
         .collect::<Result<_, _>>()?;
     let mut search = Search::new(options, &data.rungs, data.times.as_ref(), &bases)?;
     search.race(watch);
+    let kept = choose(&mut search, options);
     let found = search.finish();
     let limits = options.goal.limits(&found.default);
-    let meets = |of: &Evaluated, margin: f64| limits.iter().all(|limit| limit.missed(&of.samples, margin) == 0.0);
+    let meets = |of: &Evaluated| limits.iter().all(|limit| limit.missed(&of.samples, 0.0) == 0.0);
     let cost = |of: &Evaluated| mean(&of.samples, |sample| sample.cost(options.profile));
-    let cheapest = |margin: f64| {
-        let fit = found.all.iter().filter(|of| meets(of, margin));
-        fit.min_by(|a, b| cost(a).total_cmp(&cost(b)))
-    };
-    // The margin is there to be safe, not to be dearer than what is to be beaten.
     let default_cost = mean(&found.default, |sample| sample.cost(options.profile));
-    let worth_it = |of: &&Evaluated| options.goal != Goal::NoWorseThanDefault || cost(of) < default_cost;
-    let chosen = cheapest(options.margin).filter(worth_it).or_else(|| cheapest(0.0));
+    let chosen = kept.as_ref().map(|kept| &kept.of);
     let baseline = point(Candidate::platform_default(), &found.default, &limits)?;
     let mut tuning = Tuning {
         version: TUNING_VERSION,
@@ -147,11 +146,8 @@ pub fn tune(
         tried: found.tried as u64,
         refused: found.refused.clone(),
         baseline,
-        chosen: chosen.map(|of| tuned_point(of, &bases, meets(of, 0.0))),
-        front: front(&found.all, options.profile)
-            .into_iter()
-            .map(|of| tuned_point(of, &bases, meets(of, 0.0)))
-            .collect(),
+        chosen: chosen.map(|of| tuned_point(of, &bases, meets(of))),
+        front: front(&found.all, options.profile).into_iter().map(|of| tuned_point(of, &bases, meets(of))).collect(),
         ..Tuning::default()
     };
     // The defaults are settings too.
@@ -160,11 +156,8 @@ pub fn tune(
         tuning
             .notes
             .push("nothing that was tried is cheaper than the platform's defaults, which meet the goal".to_owned());
-    } else if chosen.is_some_and(|of| !meets(of, options.margin)) {
-        tuning.notes.push(format!(
-            "nothing worth it keeps a margin of {} % to the limits on the training data: the choice only just meets them",
-            100.0 * options.margin
-        ));
+    } else if let Some(kept) = &kept {
+        tuning.notes.extend(kept.notes(options.margin));
     }
     if let Some(chosen) = tuning.chosen.clone() {
         validate(options, &plain, &data, &chosen, bound, &mut tuning)?;
@@ -174,6 +167,51 @@ pub fn tune(
             .push("nothing that was tried meets the goal; the front shows what there is to choose from".to_owned());
     }
     Ok(tuning)
+}
+
+/// What is chosen, and how far it is from the limits on the training data.
+struct Kept {
+    of: Evaluated,
+    margin: f64,
+    /// It keeps the limits on the later parts of the training data, too.
+    in_parts: bool,
+}
+
+impl Kept {
+    /// What is less than was asked for.
+    fn notes(&self, margin: f64) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.margin < margin {
+            notes.push(format!(
+                "nothing worth it keeps a margin of {:.0} % to the limits on the training data: the choice keeps {:.0} %",
+                100.0 * margin,
+                100.0 * self.margin
+            ));
+        }
+        if !self.in_parts {
+            notes.push("nothing worth it keeps the limits on each of the later parts of the training data".to_owned());
+        }
+        notes
+    }
+}
+
+/// The cheapest with as much of the margin as pays; first among those that keep the limits on parts of the data as well.
+fn choose(search: &mut Search<'_>, options: &Options) -> Option<Kept> {
+    let mut whole_only = None;
+    for part in MARGIN_PARTS {
+        let margin = part * options.margin;
+        let [whole, in_parts] = search.cheapest(margin);
+        // The margin is there to be safe, not to be dearer than what is to be beaten.
+        let worth_it = |of: &Evaluated| options.goal != Goal::NoWorseThanDefault || search.saves(of);
+        let kept = |of: Evaluated, in_parts: bool| Kept { of, margin, in_parts };
+        if let Some(of) = in_parts.filter(|of| worth_it(of)) {
+            return Some(kept(of, true));
+        }
+        if whole_only.is_none() {
+            whole_only = whole.filter(|of| worth_it(of) || margin == 0.0).map(|of| kept(of, false));
+        }
+    }
+    whole_only
 }
 
 fn mean(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
@@ -237,6 +275,8 @@ fn data(plain: &Scenario, options: &Options) -> Result<Data, TuneError> {
         )));
     }
     let window = |from: f64, until: f64, seed: u64| Replication { seed, window: Some([from, until]) };
+    // The search is not for the first cold start of the trace.
+    let from = from + RUN_IN_S.min(RUN_IN_SHARE * (middle - from));
     // Growing from the split backwards: the later traffic is, the more it tells of what comes after it.
     let rung = |share: f64, seeds: u64| {
         let begin = middle - share * (middle - from);
@@ -259,9 +299,12 @@ fn data(plain: &Scenario, options: &Options) -> Result<Data, TuneError> {
         },
         parts: (parts >= PARTS_LEAST).then(|| Replications::Given {
             all: (0..parts).map(part).collect(),
-            says: format!("the part of the held-back trace ({length:.0} s each, begun without flex workers)"),
+            says: format!("the part of the held-back trace ({length:.0} s each, {})", compare::RUN_IN),
         }),
-        validated_on: format!("the trace from {middle:.0} s to {until:.0} s, which the search has not seen"),
+        validated_on: format!(
+            "the trace from {middle:.0} s to {until:.0} s ({}), by which nothing was chosen",
+            compare::RUN_IN
+        ),
         times: Some(times),
     })
 }

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::goal::Limit;
+use super::goal::{Goal, Limit};
 use super::space::{Base, Trial};
 use super::{Options, TuneError, mean};
 use crate::lab::candidate::Candidate;
@@ -24,6 +24,9 @@ const RACE_SHARE: f64 = 0.6;
 const SURCHARGE: f64 = 3.0;
 /// Best trials from which steps are made.
 const PARENTS: usize = 4;
+/// Share of the budget that is kept for a second look at the best ones, and most of them that are looked at.
+const SECOND_LOOK_SHARE: f64 = 0.1;
+const FINALISTS: usize = 12;
 /// Steps are this long at first, and shrink by this factor from one generation to the next.
 const FIRST_STEP: (f64, f64) = (0.25, 0.75);
 
@@ -60,6 +63,10 @@ pub struct Search<'a> {
     default: Scenario,
     /// The defaults on the last rung.
     default_last: Vec<Sample>,
+    /// What must hold on each rung, as far as they were run.
+    limits: Vec<Vec<Limit>>,
+    /// Who was looked at a second time, and whether the limits held.
+    judged: Vec<(Trial, bool)>,
     all: Vec<Evaluated>,
     /// Settings that were tried, as text.
     seen: Vec<String>,
@@ -87,6 +94,8 @@ impl<'a> Search<'a> {
             bases,
             default,
             default_last: Vec::new(),
+            limits: Vec::new(),
+            judged: Vec::new(),
             all: Vec::new(),
             seen: Vec::new(),
             runs: 0,
@@ -109,12 +118,58 @@ impl<'a> Search<'a> {
         Found { all: self.all, default: self.default_last, runs: self.runs, tried, refused: self.refused }
     }
 
+    /// The cheapest that misses no limit on all of the training data with `margin` to it, and the cheapest of these that misses none on
+    /// any of the earlier rungs, either. On a trace those are its later parts: a promise relative to the defaults is worth little where
+    /// these did badly for an hour only.
+    pub fn cheapest(&mut self, margin: f64) -> [Option<Evaluated>; 2] {
+        let limits = self.options.goal.limits(&self.default_last);
+        let meets = |of: &&Evaluated, limits: &[Limit]| limits.iter().all(|one| one.missed(&of.samples, margin) == 0.0);
+        let mut fit: Vec<Evaluated> = self.all.iter().filter(|of| meets(of, &limits)).cloned().collect();
+        fit.sort_by(|a, b| self.cost(a).total_cmp(&self.cost(b)));
+        let first = fit.first().cloned();
+        let kept = fit.into_iter().take(FINALISTS).find(|of| self.keeps_in_parts(&of.trial));
+        [first, kept]
+    }
+
+    /// Whether limits relative to the defaults hold on every earlier rung that is other data than the last one; no, if the budget is
+    /// spent. Limits that are given are for all of the data.
+    fn keeps_in_parts(&mut self, trial: &Trial) -> bool {
+        if self.options.goal != Goal::NoWorseThanDefault {
+            return true;
+        }
+        if let Some((_, known)) = self.judged.iter().find(|(judged, _)| judged == trial) {
+            return *known;
+        }
+        let last = self.last_rung().first().map(|replication| replication.window);
+        let rungs = self.rungs;
+        let parts = rungs.iter().take_while(|rung| rung.first().map(|replication| replication.window) != last);
+        let mut kept = true;
+        for (number, rung) in parts.enumerate() {
+            kept = kept && self.runs + rung.len() <= self.options.budget;
+            let again = if kept { self.evaluate(vec![trial.clone()], rung) } else { Vec::new() };
+            let limits = self.limits.get(number).map_or(&[][..], Vec::as_slice);
+            kept = again.first().is_some_and(|of| limits.iter().all(|limit| limit.missed(&of.samples, 0.0) == 0.0));
+        }
+        self.judged.push((trial.clone(), kept));
+        kept
+    }
+
+    /// Cheaper than the platform's defaults.
+    pub fn saves(&self, of: &Evaluated) -> bool {
+        self.cost(of) < mean(&self.default_last, |sample| sample.cost(self.options.profile))
+    }
+
+    fn cost(&self, of: &Evaluated) -> f64 {
+        mean(&of.samples, |sample| sample.cost(self.options.profile))
+    }
+
     /// Spends the budget.
     pub fn race(&mut self, watch: &(dyn Fn(usize, usize) + Sync)) {
         let mut open = self.first_trials();
         for (number, rung) in self.rungs.iter().enumerate() {
             let last = number + 1 == self.rungs.len();
             let limits = self.limits(rung, last);
+            self.limits.push(limits.clone());
             let evaluated = self.evaluate(open, rung);
             watch(self.runs, self.options.budget);
             let mut ranked = self.ranked(evaluated, &limits);
@@ -226,7 +281,7 @@ impl<'a> Search<'a> {
 
     fn score(&self, of: &Evaluated, limits: &[Limit]) -> f64 {
         let missed: f64 = limits.iter().map(|limit| limit.missed(&of.samples, self.options.margin)).sum();
-        mean(&of.samples, |sample| sample.cost(self.options.profile)) * (1.0 + SURCHARGE * missed)
+        self.cost(of) * (1.0 + SURCHARGE * missed)
     }
 
     /// Small steps from the best so far, on all of the training data, until the budget is spent or nothing new comes up.
@@ -236,11 +291,12 @@ impl<'a> Search<'a> {
         let (mut step, shrink) = FIRST_STEP;
         // The number of threads must not show: a generation has a size of its own.
         let generation = 3 * PARENTS;
-        while self.runs + rung.len() <= self.options.budget && !self.all.is_empty() {
+        let budget = self.options.budget - (SECOND_LOOK_SHARE * self.options.budget as f64) as usize;
+        while self.runs + rung.len() <= budget && !self.all.is_empty() {
             let all = std::mem::take(&mut self.all);
             self.all = self.ranked(all, &limits);
             let parents: Vec<Trial> = self.all.iter().take(PARENTS).map(|of| of.trial.clone()).collect();
-            let affordable = (self.options.budget - self.runs) / rung.len();
+            let affordable = (budget - self.runs) / rung.len();
             let mut children = Vec::new();
             for attempt in 0..4 * generation {
                 if children.len() >= generation.min(affordable) {

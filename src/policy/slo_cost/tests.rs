@@ -102,4 +102,9 @@ fn the_rest_of_a_job_is_learned_from_how_long_jobs_take() {
     assert!((service.rest_s(0.0) - 5.0).abs() < 0.5, "{}", service.rest_s(0.0));
     assert_eq!(service.rest_s(2.0), 7.0, "one that has run for 2 s is a long one");
     assert!(service.rest_s(12.0) > 0.0);
+    // One that is met at work is nearly always a long one, in the middle of it: 41 / 5 / 2 s. Three end one after the other.
+    let ends: Vec<f64> = service.ends_s(3, 2.0).collect();
+    assert!((ends[1] - 4.1).abs() < 0.2 && (ends[0] - ends[1] / 2.0).abs() < 1e-9, "{ends:?}");
+    assert!((ends[2] - 1.5 * ends[1]).abs() < 1e-9);
+    assert_eq!(service.ends_s(1, 2.0).collect::<Vec<_>>(), [7.0], "how long one alone has run is known");
 }
