@@ -35,6 +35,8 @@ const VALIDATION_FIRST: u64 = 1_001;
 const VALIDATION_RUNS: usize = 20;
 /// As many on a recorded trace, where seeds vary service times and failures only.
 const VALIDATION_RUNS_TRACE: usize = 10;
+/// Shortest part of a trace that settings race on: minutes tell of chance, and whole kinds of policies would be out by it.
+const RUNG_LEAST_S: f64 = 1_800.0;
 /// Most of the training data that its first part gives away so as to be run in, as a share.
 const RUN_IN_SHARE: f64 = 0.1;
 /// Parts of the margin that are tried, in turn, until one pays.
@@ -279,10 +281,11 @@ fn data(plain: &Scenario, options: &Options) -> Result<Data, TuneError> {
     let from = from + RUN_IN_S.min(RUN_IN_SHARE * (middle - from));
     // Growing from the split backwards: the later traffic is, the more it tells of what comes after it.
     let rung = |share: f64, seeds: u64| {
-        let begin = middle - share * (middle - from);
-        (1..=seeds).map(|seed| window(begin, middle, seed)).collect::<Vec<_>>()
+        let length = (share * (middle - from)).max(RUNG_LEAST_S).min(middle - from);
+        (1..=seeds).map(|seed| window(middle - length, middle, seed)).collect::<Vec<_>>()
     };
-    let rungs = vec![rung(0.125, 1), rung(0.25, 1), rung(0.5, 1), rung(1.0, 1), rung(1.0, 2)];
+    let mut rungs = vec![rung(0.125, 1), rung(0.25, 1), rung(0.5, 1), rung(1.0, 1), rung(1.0, 2)];
+    rungs.dedup();
     let validation = (0..VALIDATION_RUNS_TRACE as u64).map(|n| window(middle, until, VALIDATION_FIRST + n)).collect();
     let parts = (((until - middle) / PART_LEAST_S) as usize).min(PARTS);
     let length = (until - middle) / parts.max(1) as f64;
