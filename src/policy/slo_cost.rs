@@ -2,7 +2,7 @@
 //!
 //! At every event with waiting jobs, their future is worked out as it would go without a start: each busy place is free after the mean
 //! rest of its job (measured service times, given how long it has run; of n jobs on one worker the i-th ends after 2 i / (n + 1) of the
-//! mean rest of a job that is met at work, E[S^2] / 2 E[S]), each start in flight after what is left of a mean start D, and
+//! mean rest of a job that is met at work, `E[S^2] / 2 E[S]`), each start in flight after what is left of a mean start D, and
 //! jobs go to them in order of age. Job k would wait `w_k + t_k` in all; it is late iff `w_k + caution t_k > slo_s` and helped by a
 //! start iff `t_k > D`.
 //!
@@ -148,7 +148,7 @@ struct Service {
     fresh: u32,
     /// The samples in order, each with the sum of itself and all larger ones.
     sorted: Vec<(f64, f64)>,
-    /// Mean rest of a job that is met at work at some moment: E[S^2] / 2 E[S].
+    /// Mean rest of a job that is met at work at some moment: `E[S^2] / 2 E[S]`.
     met_s: f64,
 }
 
