@@ -149,6 +149,7 @@ struct Service {
     /// The samples in order, each with the sum of itself and all larger ones.
     sorted: Vec<(f64, f64)>,
     /// Mean rest of a job that is met at work at some moment: `E[S^2] / 2 E[S]`.
+    #[serde(default)]
     met_s: f64,
 }
 

@@ -59,6 +59,35 @@ fn from_zero_it_starts_at_once_or_when_patience_ends() {
 }
 
 #[test]
+fn patience_ends_when_one_behind_has_no_more_left() {
+    // A start of 10 s and 30 s of time: the first may wait for 10 s. One behind it is served 5 s after it, so it may wait for 5 s.
+    let patient = |waits: &[f64]| wanted(&[("slo_s", 30.0), ("patience", 0.5)], vec![], waits.to_vec());
+    assert_eq!((patient(&[6.0]).0, patient(&[6.0, 4.0]).0), (0, 0));
+    assert_eq!(patient(&[6.0, 5.5]).0, 1);
+    assert_eq!(
+        patient(&[6.0, 5.5, 0.2]).0,
+        1,
+        "the third may not wait at all, and need not: it is in time behind them"
+    );
+    let short = |waits: &[f64]| wanted(&[("slo_s", 18.0), ("patience", 0.5)], vec![], waits.to_vec());
+    assert_eq!(short(&[3.5, 3.2]).0, 0, "late behind the first whenever that starts: no reason to hurry");
+}
+
+#[test]
+fn an_overdue_start_is_still_counted_upon() {
+    let starting = |since_s: f64| WorkerView {
+        phase: Phase::Starting,
+        in_hand: 0,
+        started: Time::from_secs(since_s),
+        ..worker(1)
+    };
+    assert_eq!(
+        [95.0, 84.0, 20.0].map(|since_s| start_left_s(&starting(since_s), &seen(100.0, (1, 1), (1, 0, 0)), 10.0)),
+        [5.0, 4.0, 20.0]
+    );
+}
+
+#[test]
 fn one_start_is_counted_for_all_whom_it_serves() {
     // 12 jobs of 5 s at once and 60 s of time: a worker that is there after 10 s serves ten of them, two serve all.
     assert_eq!(wanted(&[("slo_s", 60.0)], vec![], vec![0.0; 12]).0, 2);
