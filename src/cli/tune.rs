@@ -1,9 +1,9 @@
-//! `tune`: finds the cheapest settings that hold a promise.
+//! `tune`: finds the settings that hold a promise at the least cost, or have the shortest waits for the money.
 
 use std::path::{Component, Path, PathBuf};
 
 use clap::{ArgGroup, Args};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::compare::{ProfileArg, candidates, duration, on_threads, share};
 use super::progress::Steps;
@@ -11,20 +11,21 @@ use super::{Failure, output};
 use crate::lab::axes::{Axis, Values};
 use crate::lab::candidate::Candidate;
 use crate::lab::compare::floor;
-use crate::lab::tune::goal::{Goal, Limit};
+use crate::lab::tune::goal::{Figure, Goal, Limit};
 use crate::lab::tune::{self, Options, SPLIT, TUNED, TuneError};
 use crate::report;
 use crate::results::tuning::{TunedPoint, Tuning};
-use crate::scenario::EffectiveConfig;
 use crate::scenario::node::{Node, Origin, Sources, Value};
+use crate::scenario::{self, EffectiveConfig};
 
-/// Runs unless told otherwise.
-const BUDGET: u32 = 400;
+/// Runs unless told otherwise, and as many more for each endpoint beyond the first that may get settings of its own.
+const BUDGET: usize = 1_000;
+const BUDGET_MORE: usize = 100;
 
 /// What can be typed after `tune`.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("goal").required(true).multiple(true).args(["slo", "no_worse_than_default"]),
+    group = ArgGroup::new("goal").required(true).multiple(true).args(["slo", "no_worse_than_default", "no_dearer_than_default"]),
     after_help = "\
 Settings race: many are tried on little of the training data, the better third goes on to more of it, the best are improved
 in small steps. The winner is then held against the platform's defaults on data that the search has not seen: the later part
@@ -33,18 +34,25 @@ of a trace, or other seeds. Both results are shown. Without --policy, the files 
 Examples:
   thermocline tune app.yaml --slo 'p95_wait_s<=2'
   thermocline tune week.yaml --no-worse-than-default --write-policy tuned.yaml
+  thermocline tune week.yaml --no-dearer-than-default
   thermocline tune app.yaml --slo 'slo_attainment>=99%' --policy queue_delay --param 'idle_timeout_s=1..600:log'"
 )]
 pub struct TuneArgs {
     /// Application file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// What must hold, such as 'p95_wait_s<=2' or 'slo_attainment>=99%'; may be given several times
-    #[arg(long, value_name = "LIMIT", value_parser = Limit::parse, conflicts_with = "no_worse_than_default")]
+    /// What must hold, such as 'p95_wait_s<=2', 'slo_attainment>=99%' or 'cost_usd<=40'; may be given several times
+    #[arg(long, value_name = "LIMIT", value_parser = Limit::parse)]
     slo: Vec<Limit>,
     /// The p95 wait must not be longer than with the platform's defaults (queue delay 4 s, idle timeout 5 s, no active worker)
     #[arg(long)]
     no_worse_than_default: bool,
+    /// The bill must not be larger than with the platform's defaults: alone, the shortest p95 wait for the same money
+    #[arg(long)]
+    no_dearer_than_default: bool,
+    /// What is made small: cost_usd, or p95_wait_s with --no-dearer-than-default alone, unless given
+    #[arg(long, value_name = "FIGURE", value_parser = Figure::parse_minimized)]
+    minimize: Option<Figure>,
     /// A policy whose settings are varied (as in `compare`); may be given several times
     #[arg(long = "policy", value_name = "POLICY")]
     policies: Vec<String>,
@@ -52,9 +60,12 @@ pub struct TuneArgs {
     /// workers.active=0,1,2; may be given several times
     #[arg(long = "param", value_name = "PATH=VALUES")]
     params: Vec<String>,
-    /// Most runs of the search
-    #[arg(long, value_name = "RUNS", default_value_t = BUDGET, value_parser = clap::value_parser!(u32).range(20..))]
-    budget: u32,
+    /// The same settings for all endpoints; otherwise each gets what suits it
+    #[arg(long)]
+    common: bool,
+    /// Most runs of the search; 1,000, and 100 more for each endpoint beyond the first, unless given
+    #[arg(long, value_name = "RUNS", value_parser = clap::value_parser!(u32).range(20..))]
+    budget: Option<u32>,
     /// Share of the trace that is searched on; the rest is held back
     #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "validate_from")]
     split: Option<f64>,
@@ -109,9 +120,10 @@ pub(super) fn run(args: &TuneArgs) -> Result<(), Failure> {
         overrides: args.overrides.clone(),
         policies: candidates(&args.policies, None)?.0,
         params,
-        goal: if args.no_worse_than_default { Goal::NoWorseThanDefault } else { Goal::Limits(args.slo.clone()) },
+        goal: goal(args),
+        common: args.common,
         profile: args.profile.profile(),
-        budget: args.budget as usize,
+        budget: budget(args)?,
         validate_from_s: args.validate_from,
         split: args.split.unwrap_or(SPLIT),
         margin: args.margin,
@@ -127,6 +139,23 @@ pub(super) fn run(args: &TuneArgs) -> Result<(), Failure> {
     } else {
         output::answer(&report::tuning::text(&tuning, output::width()))
     }
+}
+
+fn budget(args: &TuneArgs) -> Result<usize, Failure> {
+    if let Some(given) = args.budget {
+        return Ok(given as usize);
+    }
+    let endpoints = scenario::load(&args.file, &args.overrides)?.plan.endpoints.len();
+    let apart = if args.common { 0 } else { endpoints.saturating_sub(1) };
+    Ok(BUDGET + BUDGET_MORE * apart)
+}
+
+fn goal(args: &TuneArgs) -> Goal {
+    let as_default = [(args.no_worse_than_default, Figure::WaitP95), (args.no_dearer_than_default, Figure::Cost)];
+    let as_default: Vec<Figure> = as_default.iter().filter(|(given, _)| *given).map(|(_, figure)| *figure).collect();
+    let of_money = args.slo.is_empty() && as_default == [Figure::Cost];
+    let usual = if of_money { Figure::WaitP95 } else { Figure::Cost };
+    Goal { minimized: args.minimize.unwrap_or(usual), limits: args.slo.clone(), as_default }
 }
 
 /// `--param` is `--vary` below the endpoint.
@@ -158,7 +187,7 @@ fn write(args: &TuneArgs, tuning: &Tuning) -> Result<(), Failure> {
         output::note(&format!("wrote {}", path.display()));
     }
     if let Some(path) = &args.write {
-        let candidate = Candidate::of_settings(TUNED, "", &chosen.settings);
+        let candidate = Candidate::of_all_settings(TUNED, "", &chosen.settings, &chosen.endpoints);
         let scenario = candidate.load(&args.file, &args.overrides)?;
         let mut effective = scenario.effective;
         rebase(&mut effective.tree, &args.file, path);
@@ -174,12 +203,12 @@ fn header(tuning: &Tuning, chosen: &TunedPoint) -> String {
     let change =
         |change: Option<f64>| change.map_or("unknown".to_owned(), |change| format!("{:+.1} %", 100.0 * change));
     format!(
-        "# Found by `thermocline tune` {} for {}: {} by the {} bill.\n# Policy {}; cost against the platform's defaults {} on \
+        "# Found by `thermocline tune` {} for {}: {} with {}.\n# Policy {}; cost against the platform's defaults {} on \
          {},\n# {} on {}.\n",
         tuning.program,
         tuning.scenario,
+        report::tuning::minimized(tuning),
         tuning.goal,
-        tuning.profile,
         chosen.policy,
         change(tuning.verdict.trained_cost_change),
         tuning.trained_on,
@@ -191,7 +220,10 @@ fn header(tuning: &Tuning, chosen: &TunedPoint) -> String {
 fn policy_file(tuning: &Tuning, chosen: &TunedPoint) -> String {
     let summary = format!("{} tuned for {}: {}", chosen.policy, tuning.scenario, tuning.goal);
     let name = format!("tuned-{}", tuning.scenario);
-    let document = json!({ "name": name, "summary": summary, "endpoint": chosen.settings });
+    let mut document = json!({ "name": name, "summary": summary, "endpoint": chosen.settings });
+    if !chosen.endpoints.is_empty() {
+        document["endpoints"] = Json::Object(chosen.endpoints.clone());
+    }
     let tree = Node::from_json(&document, &Origin::Rule("found by tune".to_owned()));
     header(tuning, chosen) + &EffectiveConfig { tree, sources: Sources::default() }.to_yaml()
 }

@@ -42,7 +42,17 @@ impl Candidate {
 
     /// A policy made of endpoint settings, such as `{"idle_timeout_s": 60}`.
     pub fn of_settings(name: &str, summary: &str, endpoint: &Json) -> Candidate {
-        let text = json!({ "endpoint": endpoint }).to_string();
+        Candidate::of_all_settings(name, summary, endpoint, &serde_json::Map::new())
+    }
+
+    /// The same with settings that single endpoints have instead, by their names.
+    pub fn of_all_settings(
+        name: &str,
+        summary: &str,
+        endpoint: &Json,
+        own: &serde_json::Map<String, Json>,
+    ) -> Candidate {
+        let text = json!({ "endpoint": endpoint, "endpoints": own }).to_string();
         let overlays = vec![Overlay { shown: format!("policy {name}"), text }];
         Candidate { name: name.to_owned(), summary: summary.to_owned(), overlays }
     }
@@ -124,28 +134,38 @@ impl Candidate {
     }
 }
 
-/// The Starlark files that a policy file names, with their text: an application file looks for them in its own folder, a policy
+/// The policy file with the Starlark files that it names as text: an application file looks for them in its own folder, a policy
 /// file means its own.
 fn scripts_of(overlay: &Overlay, folder: &Path) -> Result<Option<Overlay>, Problems> {
-    let settings = overlay.settings()?;
-    let mut whole = serde_json::Map::new();
-    for key in ["scaler", "keep_alive"] {
-        let Some(given) = settings.get(key) else { continue };
-        let mut map = match given {
-            Json::String(word) => serde_json::Map::from_iter([("type".to_owned(), Json::String(word.clone()))]),
-            Json::Object(map) => map.clone(),
-            _ => continue,
-        };
-        let name = map.get("type").and_then(Json::as_str).unwrap_or_default().to_owned();
-        if !name.ends_with(".star") || map.contains_key("source") {
-            continue;
+    let own = overlay.own_settings()?;
+    let mut found = false;
+    let mut whole = |settings: &Json| -> Result<Json, Problems> {
+        let mut settings = settings.clone();
+        for key in ["scaler", "keep_alive"] {
+            let Some(given) = settings.get(key) else { continue };
+            let mut map = match given {
+                Json::String(word) => serde_json::Map::from_iter([("type".to_owned(), Json::String(word.clone()))]),
+                Json::Object(map) => map.clone(),
+                _ => continue,
+            };
+            let name = map.get("type").and_then(Json::as_str).unwrap_or_default().to_owned();
+            if !name.ends_with(".star") || map.contains_key("source") {
+                continue;
+            }
+            let path = folder.join(&name);
+            map.insert("source".to_owned(), Json::String(read::text(&path, &printable(&path.display().to_string()))?));
+            settings[key] = Json::Object(map);
+            found = true;
         }
-        let path = folder.join(&name);
-        map.insert("source".to_owned(), Json::String(read::text(&path, &printable(&path.display().to_string()))?));
-        whole.insert(key.to_owned(), Json::Object(map));
+        Ok(settings)
+    };
+    let own = own.iter().map(|(name, settings)| Ok((name.clone(), whole(settings)?)));
+    let mut document = json!({ "endpoints": own.collect::<Result<serde_json::Map<String, Json>, Problems>>()? });
+    let endpoint = whole(&overlay.settings()?)?;
+    if !endpoint.is_null() {
+        document["endpoint"] = endpoint;
     }
-    let text = json!({ "endpoint": whole }).to_string();
-    Ok((!whole.is_empty()).then(|| Overlay { shown: overlay.shown.clone(), text }))
+    Ok(found.then(|| Overlay { shown: overlay.shown.clone(), text: document.to_string() }))
 }
 
 /// Keys of an endpoint, names and summaries of everything in the registry that an endpoint chooses.
@@ -253,6 +273,9 @@ mod tests {
             (&scaler["x"], scaler["source"].as_str().map(|text| text.contains("def advise"))),
             (&json!(1), Some(true))
         );
+        std::fs::write(folder.join("p.yaml"), "name: p\nendpoints: {a: {scaler: q.star}, b: {active: 1}}\n").unwrap();
+        let own = Candidate::of_file(&folder.join("p.yaml")).unwrap().overlays[1].own_settings().unwrap();
+        assert!(own["a"]["scaler"]["source"].is_string() && own["b"] == json!({ "active": 1 }), "{own:?}");
         let usual: Vec<String> = usual(&folder).unwrap().into_iter().map(|candidate| candidate.name).collect();
         assert_eq!(usual, [PLATFORM_DEFAULT, "p"]);
         std::fs::remove_dir_all(&folder).unwrap();

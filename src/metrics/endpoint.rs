@@ -142,6 +142,33 @@ impl JobCounts {
     pub fn of(&self, outcome: JobOutcome) -> u64 {
         self.outcomes[outcome as usize]
     }
+
+    /// Share of started jobs whose worker became ready only after they came; `None` without jobs.
+    pub fn cold_share(&self) -> Option<f64> {
+        ratio(self.cold, self.started)
+    }
+
+    /// Share of well-served jobs; `None` without targets or jobs.
+    pub fn slo_attainment(&self) -> Option<f64> {
+        ratio(self.slo_met, self.slo_judged)
+    }
+
+    /// Adds the jobs of another endpoint or run.
+    pub fn add(&mut self, theirs: &JobCounts) {
+        self.submitted += theirs.submitted;
+        self.outcomes.iter_mut().zip(theirs.outcomes).for_each(|(mine, theirs)| *mine += theirs);
+        self.rejected += theirs.rejected;
+        self.retried += theirs.retried;
+        self.retries += theirs.retries;
+        self.unfinished += theirs.unfinished;
+        self.started += theirs.started;
+        self.cold += theirs.cold;
+        self.slo_judged += theirs.slo_judged;
+        self.slo_met += theirs.slo_met;
+        self.finish_causes.iter_mut().zip(theirs.finish_causes).for_each(|(mine, theirs)| *mine += theirs);
+        add_counts(&mut self.requeue_causes, &theirs.requeue_causes);
+        add_counts(&mut self.reject_reasons, &theirs.reject_reasons);
+    }
 }
 
 /// Starts, failures and decisions inside the window.
@@ -261,12 +288,12 @@ impl EndpointMetrics {
 
     /// Share of jobs whose first worker was not ready when they came; `None` without jobs.
     pub fn cold_share(&self) -> Option<f64> {
-        ratio(self.jobs.cold, self.jobs.started)
+        self.jobs.cold_share()
     }
 
     /// Share of well-served jobs; `None` without targets or jobs.
     pub fn slo_attainment(&self) -> Option<f64> {
-        ratio(self.jobs.slo_met, self.jobs.slo_judged)
+        self.jobs.slo_attainment()
     }
 
     /// Share of placements and wakes that found the image; `None` without any.
@@ -293,7 +320,7 @@ impl EndpointMetrics {
 
     /// Adds the figures of another endpoint, gauges excepted: their maxima do not add.
     pub(super) fn add(&mut self, other: &EndpointMetrics) {
-        add_jobs(&mut self.jobs, &other.jobs);
+        self.jobs.add(&other.jobs);
         add_workers(&mut self.workers, &other.workers);
         let (mine, theirs) = (&mut self.lengths, &other.lengths);
         mine.wait.merge(&theirs.wait);
@@ -312,22 +339,6 @@ impl EndpointMetrics {
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
-}
-
-pub(super) fn add_jobs(mine: &mut JobCounts, theirs: &JobCounts) {
-    mine.submitted += theirs.submitted;
-    mine.outcomes.iter_mut().zip(theirs.outcomes).for_each(|(mine, theirs)| *mine += theirs);
-    mine.rejected += theirs.rejected;
-    mine.retried += theirs.retried;
-    mine.retries += theirs.retries;
-    mine.unfinished += theirs.unfinished;
-    mine.started += theirs.started;
-    mine.cold += theirs.cold;
-    mine.slo_judged += theirs.slo_judged;
-    mine.slo_met += theirs.slo_met;
-    mine.finish_causes.iter_mut().zip(theirs.finish_causes).for_each(|(mine, theirs)| *mine += theirs);
-    add_counts(&mut mine.requeue_causes, &theirs.requeue_causes);
-    add_counts(&mut mine.reject_reasons, &theirs.reject_reasons);
 }
 
 fn add_workers(mine: &mut WorkerCounts, theirs: &WorkerCounts) {

@@ -100,7 +100,7 @@ impl Metrics {
     pub fn total(&self) -> EndpointMetrics {
         let mut total = EndpointMetrics::default();
         self.endpoints.iter().for_each(|row| total.add(&row.figures));
-        endpoint::add_jobs(&mut total.jobs, &self.unknown);
+        total.jobs.add(&self.unknown);
         (total.queue, total.up, total.up_all) = (self.queue, self.up, self.up_all);
         self.observed(&mut total);
         total

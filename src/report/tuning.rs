@@ -18,10 +18,10 @@ pub fn text(tuning: &Tuning, width: u16) -> String {
     let width = usize::from(width).max(WIDTH_MIN);
     let mut text = plain(
         &format!(
-            "{} ({}): the least cost ({}) with {}. {} settings tried in {} runs (of {}) on {}; thermocline {}.",
+            "{} ({}): {} with {}. {} settings tried in {} runs (of {}) on {}; thermocline {}.",
             tuning.scenario,
             tuning.hash,
-            tuning.profile,
+            minimized(tuning),
             tuning.goal,
             tuning.tried,
             tuning.runs,
@@ -36,7 +36,11 @@ pub fn text(tuning: &Tuning, width: u16) -> String {
         text += &plain(&line, width);
     }
     if let Some(chosen) = &tuning.chosen {
-        text += &format!("\nSettings of every endpoint (policy {})\n", chosen.policy);
+        let every = if chosen.endpoints.is_empty() { "every endpoint" } else { "every other endpoint" };
+        for (name, own) in &chosen.endpoints {
+            text += &format!("\nSettings of {name}\n{}", settings(own));
+        }
+        text += &format!("\nSettings of {every} (policy {})\n", chosen.policy);
         text += &settings(&chosen.settings);
     }
     let title = "To choose from: the front of cost and p95 wait on the training data";
@@ -48,6 +52,17 @@ pub fn text(tuning: &Tuning, width: u16) -> String {
         text += &body(validation, &comparison, width);
     }
     text
+}
+
+/// What is made small, in words. Which bill counts is always said.
+pub fn minimized(tuning: &Tuning) -> String {
+    let bill = &tuning.profile;
+    match tuning.minimized.as_str() {
+        "cost_usd" => format!("the least cost ({bill})"),
+        "cold_start_share" => format!("the smallest share of cold starts ({bill} bill)"),
+        "lost_jobs" => format!("the fewest lost jobs ({bill} bill)"),
+        wait => format!("the shortest {} ({bill} bill)", wait.trim_end_matches("_s").replace('_', " ")),
+    }
 }
 
 /// What was found, in sentences.
@@ -116,7 +131,10 @@ fn front(tuning: &Tuning) -> Vec<Vec<String>> {
             seconds(point.wait_mean_s),
             seconds(point.wait_p95_s),
             if point.meets { "met".to_owned() } else { "missed".to_owned() },
-            short(&point.settings),
+            match point.endpoints.len() {
+                0 => short(&point.settings),
+                own => format!("{own} of the endpoints with settings of their own; others: {}", short(&point.settings)),
+            },
         ]
     };
     lines.push(line("(defaults)".to_owned(), &tuning.baseline));

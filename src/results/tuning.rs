@@ -20,8 +20,11 @@ pub struct Tuning {
     pub scenario: String,
     /// XXH3-128 of its effective configuration. Traces count by their names.
     pub hash: String,
-    /// The billing profile that is made small, `documented` or `seed`.
+    /// The billing profile that counts, `documented` or `seed`.
     pub profile: String,
+    /// The figure that is made small, such as `cost_usd` or `p95_wait_s`.
+    #[serde(default = "cost")]
+    pub minimized: String,
     /// What must hold, in words.
     pub goal: String,
     /// What it was found on, in words.
@@ -38,7 +41,7 @@ pub struct Tuning {
     pub refused: Option<Refused>,
     /// The platform's defaults, on the training data.
     pub baseline: TunedPoint,
-    /// The cheapest settings that meet the goal with a margin; absent if none does.
+    /// The best settings that meet the goal with a margin; absent if none does.
     pub chosen: Option<TunedPoint>,
     /// Settings that none other is cheaper than and quicker (p95 wait) at once, by their means on all training data.
     pub front: Vec<TunedPoint>,
@@ -53,6 +56,11 @@ pub struct Tuning {
     pub notes: Vec<String>,
 }
 
+/// What was made small before there was a choice.
+fn cost() -> String {
+    "cost_usd".to_owned()
+}
+
 /// Settings that were no use.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Refused {
@@ -65,10 +73,13 @@ pub struct Refused {
 /// Settings and what they yield: means over the training data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TunedPoint {
-    /// The policy that they are settings of.
+    /// The policy that they are settings of, or several with ` + ` between them.
     pub policy: String,
     /// What every endpoint is given.
     pub settings: serde_json::Value,
+    /// What single endpoints are given instead, by their names; absent if all get the same.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub endpoints: serde_json::Map<String, serde_json::Value>,
     /// Dollars per run, every billed second counted.
     pub cost_documented_usd: f64,
     /// Dollars per run, idle flex workers free.

@@ -7,6 +7,8 @@
 //!   scaler: {type: queue_delay, delay_s: 8}
 //!   idle_timeout_s: 60
 //!   active: 0                # short for workers: {active: 0}
+//! endpoints:                 # optional: what single endpoints have instead, as a whole
+//!   search: {scaler: per_job, idle_timeout_s: 20}
 //! ```
 //!
 //! The merge is that of includes, but a scaler, a keep-alive, a dispatch or a placement policy is replaced whole: one that kept
@@ -23,11 +25,11 @@ use super::problem::{Problem, Problems, suggestion};
 use super::scripts;
 
 /// Keys of a policy file.
-const KEYS: [&str; 3] = ["name", "summary", "endpoint"];
+const KEYS: [&str; 4] = ["name", "summary", "endpoint", "endpoints"];
 /// Replaced whole.
 const WHOLE: [&str; 4] = ["scaler", "keep_alive", "dispatch", "placement"];
 /// What an endpoint is asked to do and how the world answers: a policy that changed it would not be compared on the same work.
-const WORLD: [&str; 14] = [
+pub(super) const WORLD: [&str; 14] = [
     "name",
     "preset",
     "image",
@@ -74,13 +76,25 @@ impl Overlay {
         Ok(Title { name: text("name"), summary: text("summary").unwrap_or_default() })
     }
 
-    /// The settings in it, as they are typed.
+    /// The settings in it for every endpoint, as they are typed.
     ///
     /// # Errors
     /// As [`Self::title`].
     pub fn settings(&self) -> Result<serde_json::Value, Problems> {
         let tree = self.tree(&mut Sources::default())?;
         Ok(tree.get("endpoint").map_or(serde_json::Value::Null, Node::to_json))
+    }
+
+    /// The settings in it that single endpoints have instead, by their names.
+    ///
+    /// # Errors
+    /// As [`Self::title`].
+    pub fn own_settings(&self) -> Result<serde_json::Map<String, serde_json::Value>, Problems> {
+        let tree = self.tree(&mut Sources::default())?;
+        let all = tree.get("endpoints").and_then(Node::as_map);
+        Ok(all.map_or_else(Default::default, |map| {
+            map.entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect()
+        }))
     }
 
     fn tree(&self, sources: &mut Sources) -> Result<Node, Problems> {
@@ -104,17 +118,33 @@ impl Overlay {
             let fix = near.unwrap_or_else(|| "settings of the endpoint go below `endpoint`".to_owned());
             problems.push(report(&entry.origin, &entry.key, "unknown key".to_owned(), &KEYS.join(", "), &fix));
         }
-        match map.get("endpoint") {
-            None => problems.push(report(&tree.origin, "endpoint", "missing".to_owned(), "settings", example)),
-            Some(node) => {
-                let Some(settings) = node.as_map() else {
-                    return Err(report(&node.origin, "endpoint", node.shown(), "a map of settings", example).into());
-                };
-                for entry in settings.entries.iter().filter(|entry| WORLD.contains(&entry.key.as_str())) {
-                    let path = format!("endpoint.{}", entry.key);
-                    let found = "not a setting of a policy, but part of the work".to_owned();
-                    let fix = "it belongs into the application file, where all policies meet it";
-                    problems.push(report(&entry.origin, &path, found, "", fix));
+        let mut check = |path: &str, node: &Node| {
+            let Some(settings) = node.as_map() else {
+                problems.push(report(&node.origin, path, node.shown(), "a map of settings", example));
+                return;
+            };
+            for entry in settings.entries.iter().filter(|entry| WORLD.contains(&entry.key.as_str())) {
+                let path = format!("{path}.{}", entry.key);
+                let found = "not a setting of a policy, but part of the work".to_owned();
+                let fix = "it belongs into the application file, where all policies meet it";
+                problems.push(report(&entry.origin, &path, found, "", fix));
+            }
+        };
+        match (map.get("endpoint"), map.get("endpoints")) {
+            (None, None) => {
+                problems.push(report(&tree.origin, "endpoint", "missing".to_owned(), "settings", example));
+            }
+            (every, single) => {
+                every.into_iter().for_each(|node| check("endpoint", node));
+                match single.map(|node| (node, node.as_map())) {
+                    None => {}
+                    Some((_, Some(map))) => {
+                        map.entries.iter().for_each(|entry| check(&format!("endpoints.{}", entry.key), &entry.node));
+                    }
+                    Some((node, None)) => {
+                        let allowed = "a map from names of endpoints to settings";
+                        problems.push(report(&node.origin, "endpoints", node.shown(), allowed, example));
+                    }
                 }
             }
         }
@@ -126,20 +156,35 @@ impl Overlay {
 /// Lays `overlays` over every endpoint below `root`, in their order.
 ///
 /// # Errors
-/// If one of them is not a policy file.
+/// If one of them is not a policy file, or has settings for an endpoint that is not there.
 pub fn apply(root: &mut Node, overlays: &[Overlay], sources: &mut Sources) -> Result<(), Problems> {
     for overlay in overlays {
         let mut policy = overlay.tree(sources)?;
-        let Some(settings) = policy.as_map_mut().and_then(|map| map.remove("endpoint")) else { continue };
-        let settings = long_form(settings.node);
+        let Some(policy) = policy.as_map_mut() else { continue };
+        let common = policy.remove("endpoint").map(|entry| long_form(entry.node));
+        let mut own = policy.remove("endpoints").map(|entry| entry.node);
         let Some(endpoints) = root.get_mut("endpoints") else { continue };
         name_items(endpoints);
         let Some(endpoints) = endpoints.as_map_mut() else { continue };
         for entry in &mut endpoints.entries {
-            if let Some(endpoint) = entry.node.as_map_mut() {
+            let single = own.as_mut().and_then(Node::as_map_mut).and_then(|own| own.remove(&entry.key));
+            let settings = single.map(|entry| long_form(entry.node)).or_else(|| common.clone());
+            if let (Some(endpoint), Some(settings)) = (entry.node.as_map_mut(), settings) {
                 lay_over(endpoint, &settings);
             }
         }
+        let names: Vec<&str> = endpoints.entries.iter().map(|entry| entry.key.as_str()).collect();
+        let mut problems = Problems::default();
+        for left in own.iter().filter_map(Node::as_map).flat_map(|own| &own.entries) {
+            problems.push(Problem {
+                place: sources.describe(&left.origin),
+                path: format!("endpoints.{}", left.key),
+                found: "no such endpoint in the application".to_owned(),
+                allowed: names.join(", "),
+                fix: suggestion(&left.key, names.iter().copied()).unwrap_or_default(),
+            });
+        }
+        problems.check()?;
     }
     Ok(())
 }
@@ -217,12 +262,28 @@ mod tests {
     }
 
     #[test]
+    fn single_endpoints_have_settings_of_their_own_instead() {
+        let file = "{endpoints: {a: {workers: {max: 4}}, b: {idle_timeout_s: 9}}}";
+        let laid = over(file, "{endpoint: {idle_timeout_s: 5}, endpoints: {a: {active: 1}}}").unwrap();
+        assert_eq!(laid, r#"{"endpoints":{"a":{"workers":{"max":4,"active":1}},"b":{"idle_timeout_s":5}}}"#);
+        let laid = over(file, "endpoints: {b: {keep_alive: infinite}}").unwrap();
+        assert_eq!(laid, r#"{"endpoints":{"a":{"workers":{"max":4}},"b":{"keep_alive":{"type":"infinite"}}}}"#);
+        let error = |policy| over(file, policy).unwrap_err();
+        assert_eq!(
+            error("endpoints:\n  c: {active: 1}\n"),
+            "p.yaml:2:3: endpoints.c: no such endpoint in the application; allowed: a, b"
+        );
+        assert!(error("endpoints: [a]").starts_with("p.yaml:1:12: endpoints: "), "{}", error("endpoints: [a]"));
+        assert!(error("endpoints: {a: {slo: {wait_s: 1}}}").contains("endpoints.a.slo: not a setting of a policy"));
+    }
+
+    #[test]
     fn mistakes_have_the_place_of_the_policy_file() {
         let error = |policy| over("{endpoints: {a: {}}}", policy).unwrap_err();
         assert_eq!(
             error("name: x\nscaler: per_job\n"),
             "p.yaml:1:1: endpoint: missing; allowed: settings; such as `endpoint: {scaler: {type: queue_delay, delay_s: 4}}`\n\
-             p.yaml:2:1: scaler: unknown key; allowed: name, summary, endpoint; settings of the endpoint go below `endpoint`"
+             p.yaml:2:1: scaler: unknown key; allowed: name, summary, endpoint, endpoints; settings of the endpoint go below `endpoint`"
         );
         let world = error("endpoint:\n  traffic: {type: poisson, rate_per_s: 1}\n");
         assert!(world.starts_with("p.yaml:2:3: endpoint.traffic: not a setting of a policy"), "{world}");

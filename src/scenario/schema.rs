@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
+use super::overlay;
 use super::types::Application;
 
 /// The schema of a whole file.
@@ -15,6 +16,69 @@ pub fn application() -> &'static Value {
         schema
     });
     &SCHEMA
+}
+
+/// The same for editors, which look at one file alone: what is missing may come from an included one, and whatever a policy in a file
+/// of its own has for parameters is fine.
+pub fn for_editors() -> Value {
+    let mut schema = application().clone();
+    require_nothing(&mut schema);
+    for kind in ["ScalingChoice", "KeepAliveChoice"] {
+        let Some(Value::Array(branches)) = schema["$defs"][kind].get_mut("anyOf") else { continue };
+        let path = json!({ "type": "string", "pattern": "\\.star$", "description": "path of a policy in Starlark" });
+        branches.push(path.clone());
+        branches.push(json!({ "type": "object", "properties": { "type": path }, "required": ["type"] }));
+    }
+    schema
+}
+
+/// But the words that tell kinds of things apart.
+fn require_nothing(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(require_nothing),
+        Value::Object(object) => {
+            if let Some(Value::Array(required)) = object.get_mut("required") {
+                required.retain(|name| name == "type");
+            }
+            object.values_mut().for_each(require_nothing);
+        }
+        _ => {}
+    }
+}
+
+/// The schema of a policy file, for editors: what an endpoint can be told, without what it is asked to do.
+pub fn policy_file() -> Value {
+    let mut schema = for_editors();
+    let mut settings =
+        json!({ "type": "object", "additionalProperties": false, "description": "settings of endpoints" });
+    settings["properties"] = schema["$defs"]["Endpoint"]["properties"].clone();
+    if let Value::Object(properties) = &mut settings["properties"] {
+        properties.retain(|name, _| !overlay::WORLD.contains(&name.as_str()));
+        // The file that it is laid over has its say, not a default.
+        properties.values_mut().filter_map(Value::as_object_mut).for_each(|property| drop(property.remove("default")));
+        let active = json!({ "type": "integer", "minimum": 0, "description": "short for workers: {active: ...}" });
+        properties.insert("active".to_owned(), active);
+    }
+    let reference = json!({ "$ref": "#/$defs/PolicySettings" });
+    let mut definitions = schema["$defs"].take();
+    definitions["PolicySettings"] = settings;
+    json!({
+        "$schema": schema["$schema"],
+        "title": "Thermocline policy file",
+        "type": "object",
+        "properties": {
+            "name": { "type": "string", "description": "how it is called in tables; the file's name unless given" },
+            "summary": { "type": "string", "description": "one line of what it does" },
+            "endpoint": { "description": "what every endpoint gets", "anyOf": [reference] },
+            "endpoints": {
+                "type": "object", "additionalProperties": reference,
+                "description": "what single endpoints get instead, by their names",
+            },
+        },
+        "additionalProperties": false,
+        "anyOf": [{ "required": ["endpoint"] }, { "required": ["endpoints"] }],
+        "$defs": definitions,
+    })
 }
 
 /// The definition that `$ref` names; `schema` itself if it names none.
@@ -109,6 +173,46 @@ fn add_words(object: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An editor that marks what is right is switched off.
+    #[test]
+    fn every_file_that_comes_along_is_fine_with_an_editor() {
+        use crate::scenario::node::Origin;
+        use crate::scenario::parse::parse;
+
+        for (folder, schema) in [("scenarios", for_editors()), ("policies", policy_file())] {
+            let validator = jsonschema::validator_for(&schema).unwrap();
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+            let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+            let mut seen = 0;
+            for file in files.filter(|file| file.extension().is_some_and(|ending| ending == "yaml")) {
+                let text = std::fs::read_to_string(&file).unwrap();
+                let tree = parse(&text, "file", &|_, _| Origin::Rule(String::new())).unwrap();
+                let wrong: Vec<String> = validator
+                    .iter_errors(&tree.to_json())
+                    .map(|error| format!("{}: {error}", error.instance_path()))
+                    .collect();
+                assert!(wrong.is_empty(), "{}: {wrong:?}", file.display());
+                seen += 1;
+            }
+            assert!(seen > 10, "{folder}");
+        }
+    }
+
+    #[test]
+    fn editors_know_policies_in_files_and_what_a_policy_may_say() {
+        let starlark = |schema: &Value| schema["$defs"]["ScalingChoice"].to_string().contains(".star$");
+        assert!(
+            starlark(&for_editors()) && !starlark(application()),
+            "what is checked has the text of the file instead"
+        );
+        let policy = policy_file();
+        let settings = policy["$defs"]["PolicySettings"]["properties"].as_object().unwrap();
+        assert!(
+            settings.contains_key("scaler") && settings.contains_key("active") && !settings.contains_key("traffic")
+        );
+        assert_eq!(policy["properties"]["endpoints"]["additionalProperties"]["$ref"], "#/$defs/PolicySettings");
+    }
 
     #[test]
     fn every_field_is_described_and_no_default_is_required() {

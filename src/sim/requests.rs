@@ -177,15 +177,35 @@ impl Work {
     }
 }
 
-/// By how much work that is shared grows, at least, where a worker of endpoint `id` does up to `places` jobs at once: `places` times
-/// the speed of one job alone over the highest total speed. 1 where nobody slows anybody.
-pub fn slowdown(plan: &Plan, id: EndpointId, places: u32) -> f64 {
+/// How much of a worker of `c` places a job takes at least, in seconds of one of its places. Source: own derivation.
+///
+/// A second of a worker is divided so that a job in its fixed part gets `a` and each of `m` in their shared part `(1 - a (c - m)) / m`:
+/// never more than the second itself, whoever else is there. A unit of shared work then takes `(1 - a (c - m)) / (m rate(m))`. `a` is the
+/// largest at which that is never less than what it is where the worker is quickest, `1 / M` with `M = max over m of m rate(m)`.
+/// Work that is shared and time in a place cannot both be counted in full: while some jobs only take places, few others may have all of
+/// the worker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sharing {
+    /// For a second of the fixed part: at most 1.
+    pub fixed: f64,
+    /// For a second that the shared part takes alone: 1 where nobody slows anybody.
+    pub shared: f64,
+}
+
+/// What jobs of endpoint `id` take of its workers, at least, where these do up to `places` of them at once.
+pub fn sharing(plan: &Plan, id: EndpointId, places: u32) -> Sharing {
     let of = |release: &ReleasePlan| {
-        let speed = release.service.speed();
-        let highest = (1..=places).map(|jobs| f64::from(jobs) * speed.rate(jobs)).fold(0.0, f64::max);
-        f64::from(places) * speed.rate(1) / highest
+        let (speed, all) = (release.service.speed(), f64::from(places));
+        let total = |jobs: u32| f64::from(jobs) * speed.rate(jobs);
+        let highest = (1..=places).map(total).fold(0.0, f64::max);
+        let fixed = (1..places).map(|jobs| (1.0 - total(jobs) / highest) / f64::from(places - jobs));
+        Sharing {
+            fixed: fixed.fold(1.0 / all, f64::min).max(0.0) * all,
+            shared: (all * speed.rate(1) / highest).max(1.0),
+        }
     };
-    releases(plan, id).map(of).fold(f64::INFINITY, f64::min).max(1.0)
+    let least = |a: Sharing, b: Sharing| Sharing { fixed: a.fixed.min(b.fixed), shared: a.shared.min(b.shared) };
+    releases(plan, id).map(of).reduce(least).unwrap_or(Sharing { fixed: 1.0, shared: 1.0 })
 }
 
 #[cfg(test)]
@@ -256,16 +276,41 @@ mod tests {
     #[test]
     fn shared_work_grows_by_what_the_worker_slows_down() {
         let plan = |speed| Plan::clean(Clean { jobs: 50, concurrency: 4, speed, ..Clean::default() });
-        let slowed = |speed| slowdown(&plan(speed), EndpointId(0), 4);
-        assert_eq!(slowed(SharedSpeed::Independent), 1.0);
-        assert_eq!(slowed(SharedSpeed::Power { exponent: 0.0 }), 4.0, "four at once are no quicker than one by one");
-        assert!((slowed(SharedSpeed::Power { exponent: 0.5 }) - 2.0).abs() < 1e-9);
-        assert!((slowed(SharedSpeed::Batch { step_s: 0.02, per_job_s: 0.01 }) - 2.5).abs() < 1e-9);
-        assert_eq!(slowed(SharedSpeed::Batch { step_s: 0.01, per_job_s: 0.03 }), 4.0, "alone is quickest");
+        let of = |speed| sharing(&plan(speed), EndpointId(0), 4);
+        assert_eq!(of(SharedSpeed::Independent), Sharing { fixed: 1.0, shared: 1.0 });
+        let power = |exponent| of(SharedSpeed::Power { exponent });
+        assert_eq!(power(0.0), Sharing { fixed: 0.0, shared: 4.0 }, "four at once are no quicker than one by one");
+        // Of 4 places 3 bring 0.866 of the whole.
+        assert!((power(0.5).shared - 2.0).abs() < 1e-9 && (power(0.5).fixed - 4.0 * 0.133_974).abs() < 1e-5);
+        let batch = |step_s, per_job_s| of(SharedSpeed::Batch { step_s, per_job_s });
+        assert!((batch(0.02, 0.01).shared - 2.5).abs() < 1e-9);
+        assert_eq!(batch(0.01, 0.03), Sharing { fixed: 0.0, shared: 4.0 }, "alone is quickest");
         let jobs = |speed| requests(&plan(speed)).unwrap().remove(0).jobs;
         let half = jobs(SharedSpeed::Power { exponent: 0.5 });
         assert!(half.iter().all(|job| job.shared == job.service && !job.shared.is_zero()));
         assert!(jobs(SharedSpeed::Independent).iter().all(|job| job.shared.is_zero()));
+    }
+
+    #[test]
+    fn nobody_takes_more_of_a_worker_than_there_is() {
+        for speed in [
+            SharedSpeed::Independent,
+            SharedSpeed::Power { exponent: 0.3 },
+            SharedSpeed::Batch { step_s: 0.03, per_job_s: 0.004 },
+            SharedSpeed::Batch { step_s: 0.01, per_job_s: 0.03 },
+        ] {
+            for places in [1, 2, 5, 16] {
+                let plan = Plan::clean(Clean { jobs: 1, concurrency: places, speed, ..Clean::default() });
+                let of = sharing(&plan, EndpointId(0), places);
+                for shared in 0..=places {
+                    for fixed in 0..=places - shared {
+                        let work = f64::from(shared) * speed.rate(shared) / speed.rate(1);
+                        let taken = (f64::from(fixed) * of.fixed + work * of.shared) / f64::from(places);
+                        assert!(taken <= 1.0 + 1e-9, "{speed:?}, {places}: {fixed} and {shared} take {taken}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -131,6 +131,28 @@ fn a_sweep_goes_on_where_it_was_and_shards_make_a_whole() {
     assert!(message.contains("did you mean `sdxl`?"), "{message}");
 }
 
+/// Several endpoints: each gets settings of its own, in the application file and in the policy file, which fits no other application.
+#[test]
+fn endpoints_are_tuned_apart() {
+    let folder = folder("tune-apart");
+    let [app, tuned, policy] = ["app.yaml", "tuned.yaml", "p.yaml"].map(|name| folder.join(name).display().to_string());
+    let endpoint = |rate: &str| format!("{{preset: sdxl-image-4090, traffic: {{type: poisson, rate_per_s: {rate}}}}}");
+    let file = format!("duration_s: 2h\nendpoints:\n  busy: {}\n  quiet: {}\n", endpoint("0.2"), endpoint("0.003"));
+    std::fs::write(&app, file).unwrap();
+    let asked = ["tune", &app, "--slo", "p95_wait_s<=4", "--policy", "platform_default", "--policy", "per_job"];
+    let found =
+        json(&[&asked[..], &["--budget", "200", "--json", "--write", &tuned, "--write-policy", &policy]].concat());
+    assert_eq!((&found["minimized"], &found["chosen"]["meets"]), (&"cost_usd".into(), &true.into()), "{found}");
+    assert!(found["chosen"]["endpoints"].as_object().is_some_and(|own| own.len() == 1), "{}", found["chosen"]);
+    let compared = json(&["compare", &tuned, "--policy", &policy, "--policy", "as_written", "--seeds", "2", "--json"]);
+    let figures = |place: usize| compared["scenarios"][0]["policies"][place]["figures"].clone();
+    assert_eq!(figures(0), figures(1), "the application file and the policy file are the same settings");
+    let other = refusal(&["compare", QUICKSTART, "--policy", &policy, "--seeds", "2"]);
+    assert!(other.contains("no such endpoint in the application"), "{other}");
+    let again = refusal(&["tune", &app, "--slo", "p95_wait_s<=9", "--policy", &policy]);
+    assert!(again.contains("settings of a single endpoint"), "{again}");
+}
+
 #[test]
 fn settings_are_tuned_written_and_usable() {
     let folder = folder("tune");
@@ -145,7 +167,12 @@ fn settings_are_tuned_written_and_usable() {
         |place: usize| compared["scenarios"][0]["policies"][place]["figures"]["cost_documented_usd"]["mean"].clone();
     assert_eq!(cost(0), cost(1), "the application file and the policy file are the same settings");
     assert!(refusal(&[&asked[..], &["--write", &app]].concat()).contains("--force"));
+    let money = json(
+        &[&["tune", QUICKSTART, "--set", SHORT, "--no-dearer-than-default"][..], &asked[5..], &more[..3]].concat(),
+    );
+    assert_eq!(money["minimized"], "p95_wait_s", "{money}");
     assert!(refusal(&["tune", QUICKSTART]).contains("--slo"));
+    assert!(refusal(&["tune", QUICKSTART, "--slo", "cost_usd<=1", "--minimize", "costs"]).contains("p95_wait_s"));
     assert!(refusal(&["tune", QUICKSTART, "--slo", "p95<=2"]).contains("p95_wait_s"));
     let late = refusal(&["tune", QUICKSTART, "--slo", "p95_wait_s<=2", "--validate-from", "1h"]);
     assert!(late.contains("traffic from a trace"), "{late}");

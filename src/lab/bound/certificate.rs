@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::cover::Cover;
 use super::crowd::Crowd;
 use super::quiet::Quiet;
-use super::rent::{Rent, Wish};
-use super::stretches::Problem;
+use super::rent::Rent;
+use super::stretches::{Full, Problem};
 
 /// Lower bounds that one lam proves, in seconds of rent.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,23 +27,26 @@ const SAFETY: f64 = 1.0 - 1e-9;
 const RUNGS: usize = 40;
 
 impl Certificate {
-    /// Evaluates `rent` for all jobs of `problem`, each of which gets the same share of a worker.
-    ///
-    /// That is 1/c of lam in its first s seconds; and, as what is shared goes no faster than all places taken allow, the lowest lam
-    /// anywhere times 1/c of the seconds that it would need there.
+    /// Evaluates `rent` for all jobs of `problem`, each of which gets the same share of a worker: 1/c of lam in its first s seconds.
     pub fn of(problem: &Problem, rent: &Rent) -> Certificate {
         let (waiting, share) = (problem.waiting, 1.0 / f64::from(problem.places));
-        let lowest = rent.lowest();
-        let grown = |place: usize| {
-            let slowed = problem.slowed.get(place).copied().unwrap_or(0.0);
-            lowest * share * (problem.wishes[place].service + slowed) * SAFETY
-        };
-        let phi = |(place, wish): (usize, &Wish)| (rent.least(*wish, waiting, share).0 * SAFETY).max(grown(place));
-        let phis: Vec<f64> = problem.wishes.par_iter().enumerate().map(phi).collect();
-        let lows = lows(problem, rent).into_iter().enumerate().map(|(place, low)| low.max(grown(place)));
+        let phis: Vec<f64> =
+            problem.wishes.par_iter().map(|wish| rent.least(*wish, waiting, share).0 * SAFETY).collect();
+        let services: Vec<f64> = problem.wishes.iter().map(|wish| wish.service).collect();
+        let lows = lows(&services, rent).into_iter().map(|low| low * share * SAFETY);
         let drops = phis.iter().zip(lows).map(|(phi, low)| (phi - low).max(0.0)).collect();
         let taken = rent.between(problem.span.0, problem.span.1);
         Certificate { whole: phis.iter().sum(), taken, lost: largest(phis), late: largest(drops) }
+    }
+
+    /// The same where each second of a worker is divided as [`Sharing`](crate::sim::requests::Sharing) says. A job that is slowed down may
+    /// take its part over any time, so that the lowest lam counts: for a lam that is the same everywhere. Being late saves nothing.
+    pub fn full(problem: &Problem, full: &Full, rent: &Rent) -> Certificate {
+        let least = rent.lowest() * SAFETY / f64::from(problem.places);
+        let phis: Vec<f64> =
+            problem.wishes.iter().enumerate().map(|(place, wish)| full.takes(place, wish) * least).collect();
+        let taken = rent.between(problem.span.0, problem.span.1);
+        Certificate { whole: phis.iter().sum(), taken, lost: largest(phis), late: Vec::new() }
     }
 
     /// The same where only jobs that can meet share a worker. A late job may meet anybody: it proves nothing.
@@ -70,19 +73,19 @@ impl Certificate {
     }
 }
 
-/// The least that each job contributes wherever it runs.
-fn lows(problem: &Problem, rent: &Rent) -> Vec<f64> {
-    let most = problem.wishes.iter().map(|wish| wish.service).fold(0.0, f64::max);
-    let least = problem.wishes.iter().map(|wish| wish.service).fold(f64::INFINITY, f64::min).max(1e-3);
+/// The least integral of lam over so many seconds, wherever they are; a little less for most.
+fn lows(services: &[f64], rent: &Rent) -> Vec<f64> {
+    let most = services.iter().copied().fold(0.0, f64::max);
+    let least = services.iter().copied().fold(f64::INFINITY, f64::min).max(1e-3);
     let step = libm::pow((most / least).max(1.0 + 1e-9), 1.0 / (RUNGS - 1) as f64);
     let rungs: Vec<f64> = (0..RUNGS).map(|k| least * libm::pow(step, k as f64)).collect();
     let values: Vec<f64> = rungs.par_iter().flat_map(|rung| rent.lows(&[*rung])).collect();
     let of = |service: f64| {
         // The rung at or below it: a longer job contributes no less.
         let place = rungs.partition_point(|rung| *rung <= service);
-        place.checked_sub(1).map_or(0.0, |place| values[place]) / f64::from(problem.places) * SAFETY
+        place.checked_sub(1).map_or(0.0, |place| values[place])
     };
-    problem.wishes.iter().map(|wish| of(wish.service)).collect()
+    services.iter().map(|service| of(*service)).collect()
 }
 
 /// Running sums, largest first.
@@ -135,7 +138,8 @@ impl Proof {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::bound::rent::Waiting;
+    use crate::lab::bound::rent::{Waiting, Wish};
+    use crate::sim::requests::Sharing;
 
     #[test]
     fn late_and_lost_jobs_only_take_off_what_they_can() {
@@ -143,7 +147,7 @@ mod tests {
         let waiting = Waiting { limit: 0.0, price: 0.0 };
         let problem = Problem {
             wishes,
-            slowed: Vec::new(),
+            full: None,
             start_s: 5.0,
             waiting,
             places: 1,
@@ -165,6 +169,34 @@ mod tests {
         assert!((proof.without(0, 1) - 21.0).abs() < 1e-6);
         assert!((proof.without(0, 9) - 0.0).abs() < 1e-6);
         assert!(proof.without(1, 0) < 30.0 && proof.without(4, 0) >= 0.0);
+    }
+
+    /// Two jobs at once on one worker for 10 s, of which one only takes a place and the other has all of it: they cost 10 s of rent and a
+    /// start. A place for each and all of the worker for one would be 15 s, more than there is.
+    #[test]
+    fn places_and_work_are_not_both_counted_in_full() {
+        let wishes = vec![Wish { at: 0.0, service: 10.0 }; 2];
+        let sharing = Sharing { fixed: 0.0, shared: 2.0 };
+        let full = |shared: [f64; 2]| Full { shared: shared.to_vec(), sharing };
+        let problem = |full: Full| Problem {
+            wishes: wishes.clone(),
+            full: Some(full),
+            start_s: 3.0,
+            waiting: Waiting { limit: 5.0, price: 0.0 },
+            places: 2,
+            crowd: None,
+            span: (0.0, 40.0),
+            begun: false,
+        };
+        let of = |full: Full| {
+            let (problem, flat) = (problem(full.clone()), Rent::flat());
+            [Certificate::of(&problem, &flat).whole, Certificate::full(&problem, &full, &flat).whole]
+        };
+        let flat = of(full([0.0, 10.0]));
+        assert!(flat.iter().all(|whole| (whole - 10.0).abs() < 1e-6), "{flat:?}");
+        // Where both work, one after the other or both at half the speed, it is 20 s, of which a place each is half.
+        let flat = of(full([10.0, 10.0]));
+        assert!((flat[0] - 10.0).abs() < 1e-6 && (flat[1] - 20.0).abs() < 1e-6, "{flat:?}");
     }
 
     #[test]

@@ -37,7 +37,7 @@ use serde::Serialize;
 use crate::scheduler::{EndpointSpec, GpuClassId};
 use crate::sim::SimError;
 use crate::sim::plan::{ActionKind, EndpointPlan, Plan};
-use crate::sim::requests::{Request, Requests, requests, slowdown, start_seconds, stop_seconds};
+use crate::sim::requests::{Request, Requests, requests, sharing, start_seconds, stop_seconds};
 use crate::units::{EndpointId, Time};
 use certificate::{Certificate, Proof};
 use cover::Cover;
@@ -47,7 +47,7 @@ use quiet::Quiet;
 pub use regret::Regret;
 use rent::{Rent, Waiting, Wish};
 pub use served::{Served, ServedJobs};
-use stretches::Problem;
+use stretches::{Full, Problem};
 use upper::{Come, Terms};
 
 /// How hard to try. More effort makes the bound higher, never wrong.
@@ -265,7 +265,11 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     let counts = |job: &&Request| job.can_end && counted(job.at) && !job.service.is_zero();
     let jobs: Vec<Come> =
         requests.jobs.iter().filter(counts).map(|job| Come { at: job.at, service: job.service }).collect();
-    let growth = slowdown(plan, id, places) - 1.0;
+    let sharing = sharing(plan, id, places);
+    let full = (sharing.shared > 1.0).then(|| Full {
+        shared: requests.jobs.iter().filter(counts).map(|job| job.shared.as_secs()).collect(),
+        sharing,
+    });
     let span = span(plan, &jobs);
     let price = if flex > 0.0 { options.wait_usd_per_s / flex } else { 0.0 };
     let waiting = Waiting { limit: limit.unwrap_or(f64::INFINITY), price };
@@ -280,7 +284,7 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     let work_s: f64 = jobs.iter().map(|job| job.service.as_secs()).sum();
     let problem = Problem {
         wishes: jobs.iter().map(|job| Wish { at: job.at.as_secs(), service: job.service.as_secs() }).collect(),
-        slowed: requests.jobs.iter().filter(counts).map(|job| growth * job.shared.as_secs()).collect(),
+        full,
         start_s: restart_s,
         waiting,
         places,
@@ -294,7 +298,9 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     let lb = proof.bound(0, 0).0;
     let zero_wait = levels.cost_s(best, span.1 - span.0, ratio);
     let ub = upper::best(&jobs, &terms).max(lb);
-    let work = (work_s + problem.slowed.iter().sum::<f64>()) / f64::from(places);
+    let takes =
+        |full: &Full| -> f64 { problem.wishes.iter().enumerate().map(|(place, wish)| full.takes(place, wish)).sum() };
+    let work = problem.full.as_ref().map_or(work_s, |full| takes(full).max(work_s)) / f64::from(places);
     let left_out = requests.jobs.iter().filter(|job| !job.can_end).count();
     EndpointBounds {
         endpoint: own.spec.name.clone(),
@@ -363,9 +369,10 @@ fn prove(
         let both = std::iter::once(Certificate::of(problem, rent)).chain(crowded);
         proof.certificates.extend(both.map(|one| one.less(unpaid_s)));
     };
-    add(&mut proof, &flat, 0.0);
-    if let Some((_, ratio)) = always_on {
-        add(&mut proof, &flat.scaled(ratio), 0.0);
+    let even = always_on.map(|(_, ratio)| flat.scaled(ratio));
+    for rent in std::iter::once(&flat).chain(&even) {
+        add(&mut proof, rent, 0.0);
+        proof.certificates.extend(problem.full.as_ref().map(|full| Certificate::full(problem, full, rent)));
     }
     let free = problem.waiting.price == 0.0 && problem.waiting.limit.is_infinite();
     if problem.wishes.is_empty() || free || problem.start_s <= 0.0 && always_on.is_none() {

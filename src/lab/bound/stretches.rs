@@ -13,14 +13,15 @@ use super::Effort;
 use super::crowd::Crowd;
 use super::lp::{Group, Stretch};
 use super::rent::{Rent, Waiting, Wish};
+use crate::sim::requests::Sharing;
 
 /// Everything that the bound of one endpoint depends on, in seconds and seconds of rent.
 #[derive(Clone, Debug)]
 pub struct Problem {
     /// In order of time.
     pub wishes: Vec<Wish>,
-    /// Seconds by which each grows at least on a worker with all places taken, in their order; empty = none.
-    pub slowed: Vec<f64>,
+    /// What they take of workers on which they slow each other down; none where nobody slows anybody.
+    pub full: Option<Full>,
     /// A start.
     pub start_s: f64,
     /// What waiting costs.
@@ -33,6 +34,23 @@ pub struct Problem {
     pub span: (f64, f64),
     /// Workers may stand at the beginning, and time outside the span is free.
     pub begun: bool,
+}
+
+/// What jobs take of workers on which they slow each other down.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Full {
+    /// Seconds of their service that others slow down, in their order.
+    pub shared: Vec<f64>,
+    /// Seconds of a place that the parts of their service take.
+    pub sharing: Sharing,
+}
+
+impl Full {
+    /// Seconds of a place that a job takes at least.
+    pub fn takes(&self, place: usize, wish: &Wish) -> f64 {
+        let shared = self.shared[place];
+        self.sharing.fixed * (wish.service - shared).max(0.0) + self.sharing.shared * shared
+    }
 }
 
 /// How much is solved at once.
@@ -263,7 +281,7 @@ mod tests {
         let waiting = Waiting { limit: 1.0, price: 0.0 };
         Problem {
             wishes,
-            slowed: Vec::new(),
+            full: None,
             start_s: 10.0,
             waiting,
             places: 1,

@@ -42,7 +42,7 @@ impl Tiny {
         let span = (0.0, end as f64);
         Problem {
             wishes,
-            slowed: Vec::new(),
+            full: None,
             start_s: self.start_s,
             waiting: self.waiting(),
             places: 1,

@@ -1,6 +1,6 @@
 //! One replication: a run of one policy under one seed, as the handful of numbers that comparisons are made of.
 
-use crate::experiment::{self, RunError, RunOptions};
+use crate::experiment::{self, Outcome, RunError, RunOptions};
 use crate::ledger::{Profile, Rounding};
 use crate::results::Summary;
 use crate::results::summary::{Figures, Jobs};
@@ -108,8 +108,15 @@ pub fn run_options(scenario: &Scenario) -> RunOptions {
 ///
 /// # Errors
 /// As [`experiment::run()`].
-pub fn run(plan: &Plan, seed: u64, options: &RunOptions) -> Result<Sample, RunError> {
+pub fn outcome(plan: &Plan, seed: u64, options: &RunOptions) -> Result<Outcome, RunError> {
     let plan = Plan { seed, ..plan.clone() };
-    let outcome = experiment::run(&plan, options, &mut |_| {})?;
-    Ok(Sample::of(&outcome.summary))
+    experiment::run(&plan, options, &mut |_| {})
+}
+
+/// Runs `plan` under `seed`, for its handful of numbers.
+///
+/// # Errors
+/// As [`experiment::run()`].
+pub fn run(plan: &Plan, seed: u64, options: &RunOptions) -> Result<Sample, RunError> {
+    outcome(plan, seed, options).map(|outcome| Sample::of(&outcome.summary))
 }

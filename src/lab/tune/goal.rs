@@ -1,8 +1,9 @@
-//! What settings must hold: limits on figures of a run, typed as `p95_wait_s<=2`.
+//! What a search is for: a figure of a run that is made small, and limits on others, typed as `p95_wait_s<=2`.
 
 use std::fmt;
 
 use crate::lab::compare::Sample;
+use crate::ledger::Profile;
 
 /// A limit on the mean of a figure over runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,9 +14,11 @@ pub struct Limit {
     pub value: f64,
 }
 
-/// Figures that a limit can be put on.
+/// Figures that a limit can be put on, and that can be made small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
+    /// The bill, dollars per run.
+    Cost,
     /// Mean wait, seconds.
     WaitMean,
     /// Median wait, seconds.
@@ -33,7 +36,8 @@ pub enum Figure {
 }
 
 /// Names as typed.
-const NAMES: [(&str, Figure); 7] = [
+const NAMES: [(&str, Figure); 8] = [
+    ("cost_usd", Figure::Cost),
     ("mean_wait_s", Figure::WaitMean),
     ("p50_wait_s", Figure::WaitP50),
     ("p95_wait_s", Figure::WaitP95),
@@ -49,9 +53,21 @@ impl Figure {
         NAMES.iter().find(|(_, figure)| *figure == self).map_or("", |(name, _)| name)
     }
 
-    /// Its mean over runs.
-    pub fn mean(self, samples: &[Sample]) -> f64 {
+    /// The figure that is typed as `text`, to be made small.
+    ///
+    /// # Errors
+    /// Says which ones there are.
+    pub fn parse_minimized(text: &str) -> Result<Figure, String> {
+        let small = NAMES.iter().filter(|(_, figure)| !figure.wants_more());
+        let names: Vec<&str> = small.clone().map(|(name, _)| *name).collect();
+        let found = small.clone().find(|(name, _)| *name == text.trim()).map(|(_, figure)| *figure);
+        found.ok_or_else(|| format!("`{text}` is no figure that is made small; allowed: {}", names.join(", ")))
+    }
+
+    /// Its mean over runs; the bill is that of `profile`.
+    pub fn mean(self, samples: &[Sample], profile: Profile) -> f64 {
         let value = |sample: &Sample| match self {
+            Figure::Cost => sample.cost(profile),
             Figure::WaitMean => sample.wait_mean_s,
             Figure::WaitP50 => sample.wait_p50_s,
             Figure::WaitP95 => sample.wait_p95_s,
@@ -70,8 +86,9 @@ impl Figure {
     }
 
     /// What counts as one unit of missing a limit of `value`: the value itself, but never nothing.
-    fn unit(self, value: f64) -> f64 {
+    pub fn unit(self, value: f64) -> f64 {
         match self {
+            Figure::Cost => value.max(0.01),
             Figure::SloAttainment => (1.0 - value).max(0.01),
             Figure::ColdStartShare => value.max(0.01),
             Figure::LostJobs => value.max(1.0),
@@ -110,8 +127,8 @@ impl Limit {
     }
 
     /// How far the samples miss the limit, in units of the limit; 0 if they keep it. `margin` is a share of it to stay away.
-    pub fn missed(&self, samples: &[Sample], margin: f64) -> f64 {
-        let (mean, unit) = (self.figure.mean(samples), self.figure.unit(self.value));
+    pub fn missed(&self, samples: &[Sample], margin: f64, profile: Profile) -> f64 {
+        let (mean, unit) = (self.figure.mean(samples, profile), self.figure.unit(self.value));
         let limit = match self.figure {
             Figure::SloAttainment => self.value + margin * (1.0 - self.value),
             _ => self.value * (1.0 - margin),
@@ -131,37 +148,56 @@ impl fmt::Display for Limit {
 
 /// What the search is for.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Goal {
-    /// The least cost at which these limits hold.
-    Limits(Vec<Limit>),
-    /// The least cost at which the p95 wait is not longer than under the platform's defaults, on the same data.
-    NoWorseThanDefault,
+pub struct Goal {
+    /// The figure that is made small.
+    pub minimized: Figure,
+    /// What must hold on all of the data.
+    pub limits: Vec<Limit>,
+    /// Figures that must be no worse than under the platform's defaults, on the same data.
+    pub as_default: Vec<Figure>,
 }
 
 impl Goal {
+    /// The least cost at which `limits` hold.
+    pub fn of_limits(limits: Vec<Limit>) -> Goal {
+        Goal { minimized: Figure::Cost, limits, as_default: Vec::new() }
+    }
+
+    /// The least cost at which the p95 wait is not longer than under the platform's defaults.
+    pub fn no_worse_than_default() -> Goal {
+        Goal { minimized: Figure::Cost, limits: Vec::new(), as_default: vec![Figure::WaitP95] }
+    }
+
+    /// The shortest p95 wait for no more money than the platform's defaults take.
+    pub fn no_dearer_than_default() -> Goal {
+        Goal { minimized: Figure::WaitP95, limits: Vec::new(), as_default: vec![Figure::Cost] }
+    }
+
     /// The limits on data on which the platform's defaults yield `default`. No goal is met by losing more jobs than they do.
-    pub fn limits(&self, default: &[Sample]) -> Vec<Limit> {
-        let as_default = |figure: Figure| Limit { figure, value: figure.mean(default) };
-        let mut limits = match self {
-            Goal::Limits(limits) => limits.clone(),
-            Goal::NoWorseThanDefault => vec![as_default(Figure::WaitP95)],
-        };
+    pub fn limits(&self, default: &[Sample], profile: Profile) -> Vec<Limit> {
+        let as_default = |figure: Figure| Limit { figure, value: figure.mean(default, profile) };
+        let mut limits = self.limits.clone();
+        limits.extend(self.as_default.iter().map(|figure| as_default(*figure)));
         if limits.iter().all(|limit| limit.figure != Figure::LostJobs) {
             limits.push(as_default(Figure::LostJobs));
         }
         limits
     }
+
+    /// What is looked at in turn, each where those before it are the same: who asks for the shortest p95 wait for the money does not
+    /// want to save before nobody waits.
+    pub fn order(&self) -> [Figure; 3] {
+        [self.minimized, Figure::WaitMean, Figure::Cost]
+    }
 }
 
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Goal::Limits(limits) => {
-                let all: Vec<String> = limits.iter().map(Limit::to_string).collect();
-                f.write_str(&all.join(" and "))
-            }
-            Goal::NoWorseThanDefault => f.write_str("p95 wait not longer than under the platform's defaults"),
-        }
+        let mut all: Vec<String> = self.limits.iter().map(Limit::to_string).collect();
+        all.extend(
+            self.as_default.iter().map(|figure| format!("{} no more than the platform's defaults'", figure.name())),
+        );
+        f.write_str(&all.join(" and "))
     }
 }
 
@@ -174,11 +210,12 @@ mod tests {
         let limit = Limit::parse("p95_wait_s <= 2").unwrap();
         assert_eq!((limit.figure, limit.value, limit.to_string().as_str()), (Figure::WaitP95, 2.0, "p95_wait_s<=2"));
         let of = |wait_p95_s: f64| [Sample { wait_p95_s, slo_attainment: Some(0.9), ..Sample::default() }];
-        assert_eq!((limit.missed(&of(2.0), 0.0), limit.missed(&of(3.0), 0.0)), (0.0, 0.5));
-        assert!(limit.missed(&of(2.0), 0.05) > 0.0, "with a margin");
+        let missed = |limit: &Limit, p95: f64, margin: f64| limit.missed(&of(p95), margin, Profile::Documented);
+        assert_eq!((missed(&limit, 2.0, 0.0), missed(&limit, 3.0, 0.0)), (0.0, 0.5));
+        assert!(missed(&limit, 2.0, 0.05) > 0.0, "with a margin");
         let share = Limit::parse("slo_attainment>=95%").unwrap();
-        assert!((share.missed(&of(0.0), 0.0) - 1.0).abs() < 1e-9, "0.05 of 0.05 is missing");
-        assert_eq!(Limit::parse("slo_attainment>=0.8").unwrap().missed(&of(0.0), 0.0), 0.0);
+        assert!((missed(&share, 0.0, 0.0) - 1.0).abs() < 1e-9, "0.05 of 0.05 is missing");
+        assert_eq!(missed(&Limit::parse("slo_attainment>=0.8").unwrap(), 0.0, 0.0), 0.0);
         for wrong in ["p95_wait_s=2", "p95<=2", "p95_wait_s>=2", "slo_attainment<=1", "p95_wait_s<=soon"] {
             let message = Limit::parse(wrong).unwrap_err();
             assert!(message.contains(wrong) && message.contains("allowed"), "{message}");
@@ -188,10 +225,28 @@ mod tests {
     #[test]
     fn losing_jobs_is_no_way_to_a_goal() {
         let default = [Sample { wait_p95_s: 4.0, lost: 2, ..Sample::default() }];
-        let limits = Goal::NoWorseThanDefault.limits(&default);
-        let missed =
-            |sample: Sample| limits.iter().map(|limit| limit.missed(std::slice::from_ref(&sample), 0.0)).sum::<f64>();
+        let limits = Goal::no_worse_than_default().limits(&default, Profile::Documented);
+        let missed = |sample: Sample| {
+            let of = std::slice::from_ref(&sample);
+            limits.iter().map(|limit| limit.missed(of, 0.0, Profile::Documented)).sum::<f64>()
+        };
         assert_eq!(missed(Sample { wait_p95_s: 4.0, lost: 2, ..Sample::default() }), 0.0);
         assert!(missed(Sample { wait_p95_s: 1.0, lost: 9, ..Sample::default() }) > 1.0);
+    }
+
+    #[test]
+    fn the_bill_is_that_of_the_profile_and_goals_say_what_they_are() {
+        let sample = [Sample { cost_usd: [1.0, 3.0], ..Sample::default() }];
+        let limit = Limit::parse("cost_usd<=2").unwrap();
+        let missed = |profile| limit.missed(&sample, 0.0, profile);
+        assert_eq!((missed(Profile::Seed), missed(Profile::Documented)), (0.0, 0.5));
+        let goal = Goal { limits: vec![limit.clone()], ..Goal::no_dearer_than_default() };
+        assert_eq!(goal.to_string(), "cost_usd<=2 and cost_usd no more than the platform's defaults'");
+        assert_eq!(goal.limits(&sample, Profile::Seed)[1], Limit { figure: Figure::Cost, value: 1.0 });
+        assert_eq!(Figure::parse_minimized("p99_wait_s"), Ok(Figure::WaitP99));
+        for wrong in ["slo_attainment", "costs"] {
+            let message = Figure::parse_minimized(wrong).unwrap_err();
+            assert!(message.contains(wrong) && message.contains("cost_usd, mean_wait_s"), "{message}");
+        }
     }
 }

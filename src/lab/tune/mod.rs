@@ -4,6 +4,7 @@
 //! small steps on all of the training data. Every round is run under common random numbers. What wins is then held against the
 //! platform's defaults on data that no decision was made on: the later part of a trace, or other seeds.
 
+pub mod apart;
 pub mod goal;
 pub mod search;
 pub mod space;
@@ -23,7 +24,7 @@ use crate::ledger::Profile;
 use crate::results::comparison::ScenarioComparison;
 use crate::results::tuning::{TUNING_VERSION, TunedPoint, Tuning, Verdict};
 use crate::scenario::{self, Problems, Scenario};
-use goal::Goal;
+use goal::{Figure, Goal};
 use search::{Evaluated, Search};
 use space::Base;
 
@@ -41,6 +42,8 @@ const RUNG_LEAST_S: f64 = 1_800.0;
 const RUN_IN_SHARE: f64 = 0.1;
 /// Parts of the margin that are tried, in turn, until one pays.
 const MARGIN_PARTS: [f64; 4] = [1.0, 0.5, 0.2, 0.0];
+/// Share of what is gained without any margin that has to be left with one.
+const MARGIN_WORTH: f64 = 0.25;
 /// Most parts of the validation data that are looked at one by one.
 const PARTS: usize = 10;
 /// Shorter parts than an hour tell more of the cold starts at their beginnings than of the settings.
@@ -63,6 +66,8 @@ pub struct Options {
     pub params: Vec<Axis>,
     /// What must hold.
     pub goal: Goal,
+    /// All endpoints get the same settings.
+    pub common: bool,
     /// Which bill is made small.
     pub profile: Profile,
     /// Most runs, validation not counted.
@@ -127,19 +132,21 @@ pub fn tune(
     let mut search = Search::new(options, &data.rungs, data.times.as_ref(), &bases)?;
     search.race(watch);
     let kept = choose(&mut search, options);
-    let found = search.finish();
-    let limits = options.goal.limits(&found.default);
-    let meets = |of: &Evaluated| limits.iter().all(|limit| limit.missed(&of.samples, 0.0) == 0.0);
-    let cost = |of: &Evaluated| mean(&of.samples, |sample| sample.cost(options.profile));
-    let default_cost = mean(&found.default, |sample| sample.cost(options.profile));
+    let limits = options.goal.limits(search.default_samples(), options.profile);
+    let minimized = |samples: &[Sample]| options.goal.minimized.mean(samples, options.profile);
+    let tuned_point = |of: &Evaluated| tuned_point(of, &search, &bases, meets(&of.samples, &limits, options.profile));
     let chosen = kept.as_ref().map(|kept| &kept.of);
-    let baseline = point(Candidate::platform_default(), &found.default, &limits)?;
+    let tuned = chosen.map(tuned_point);
+    let front: Vec<TunedPoint> = front(search.all(), options.profile).into_iter().map(tuned_point).collect();
+    let found = search.finish();
+    let baseline = point(Candidate::platform_default(), &found.default, &limits, options.profile)?;
     let mut tuning = Tuning {
         version: TUNING_VERSION,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         scenario: plain.settings.name.clone(),
         hash: judge::hash(&plain),
         profile: options.profile.as_str().to_owned(),
+        minimized: options.goal.minimized.name().to_owned(),
         goal: options.goal.to_string(),
         trained_on: data.trained_on.clone(),
         validated_on: data.validated_on.clone(),
@@ -148,16 +155,17 @@ pub fn tune(
         tried: found.tried as u64,
         refused: found.refused.clone(),
         baseline,
-        chosen: chosen.map(|of| tuned_point(of, &bases, meets(of))),
-        front: front(&found.all, options.profile).into_iter().map(|of| tuned_point(of, &bases, meets(of))).collect(),
+        chosen: tuned,
+        front,
         ..Tuning::default()
     };
     // The defaults are settings too.
-    if tuning.baseline.meets && chosen.is_none_or(|of| default_cost <= cost(of)) {
+    if tuning.baseline.meets && chosen.is_none_or(|of| minimized(&found.default) <= minimized(&of.samples)) {
         tuning.chosen = Some(tuning.baseline.clone());
+        let better = if options.goal.minimized == Figure::Cost { "cheaper" } else { "better" };
         tuning
             .notes
-            .push("nothing that was tried is cheaper than the platform's defaults, which meet the goal".to_owned());
+            .push(format!("nothing that was tried is {better} than the platform's defaults, which meet the goal"));
     } else if let Some(kept) = &kept {
         tuning.notes.extend(kept.notes(options.margin));
     }
@@ -185,7 +193,7 @@ impl Kept {
         let mut notes = Vec::new();
         if self.margin < margin {
             notes.push(format!(
-                "nothing worth it keeps a margin of {:.0} % to the limits on the training data: the choice keeps {:.0} %",
+                "a margin of {:.0} % to the limits on the training data would give away most of the gain: the choice keeps {:.0} %",
                 100.0 * margin,
                 100.0 * self.margin
             ));
@@ -197,49 +205,65 @@ impl Kept {
     }
 }
 
-/// The cheapest with as much of the margin as pays; first among those that keep the limits on parts of the data as well.
+/// The best with as much of the margin as pays; first among those that keep the limits on parts of the data as well.
 fn choose(search: &mut Search<'_>, options: &Options) -> Option<Kept> {
-    let mut whole_only = None;
-    for part in MARGIN_PARTS {
-        let margin = part * options.margin;
-        let [whole, in_parts] = search.cheapest(margin);
-        // The margin is there to be safe, not to be dearer than what is to be beaten.
-        let worth_it = |of: &Evaluated| options.goal != Goal::NoWorseThanDefault || search.saves(of);
-        let kept = |of: Evaluated, in_parts: bool| Kept { of, margin, in_parts };
-        if let Some(of) = in_parts.filter(|of| worth_it(of)) {
-            return Some(kept(of, true));
-        }
-        if whole_only.is_none() {
-            whole_only = whole.filter(|of| worth_it(of) || margin == 0.0).map(|of| kept(of, false));
+    let all: Vec<(f64, [Option<Evaluated>; 2])> =
+        MARGIN_PARTS.map(|part| part * options.margin).map(|margin| (margin, search.best(margin))).into();
+    let defaults = search.default_samples();
+    let beatable = meets(defaults, &options.goal.limits(defaults, options.profile), options.profile);
+    for (place, in_parts) in [(1, true), (0, false)] {
+        let gain = |found: &[Option<Evaluated>; 2]| found[place].as_ref().map_or(0.0, |of| search.gain(of));
+        let most = all.iter().map(|(_, found)| gain(found)).fold(0.0, f64::max);
+        // The margin is there to be safe, not to give away most of what is gained over the defaults, if these meet the goal.
+        let pays = |found: &[Option<Evaluated>; 2]| {
+            options.goal.as_default.is_empty() || !beatable || most > 0.0 && gain(found) >= MARGIN_WORTH * most
+        };
+        let kept = all.iter().find(|(_, found)| found[place].is_some() && pays(found));
+        if let Some((margin, found)) = kept {
+            return found[place].clone().map(|of| Kept { of, margin: *margin, in_parts });
         }
     }
-    whole_only
+    all.into_iter().next_back().and_then(|(margin, [of, _])| Some(Kept { of: of?, margin, in_parts: false }))
 }
 
 fn mean(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
     samples.iter().map(value).sum::<f64>() / samples.len().max(1) as f64
 }
 
-fn point(candidate: Candidate, samples: &[Sample], limits: &[goal::Limit]) -> Result<TunedPoint, Problems> {
+fn meets(samples: &[Sample], limits: &[goal::Limit], profile: Profile) -> bool {
+    limits.iter().all(|limit| limit.missed(samples, 0.0, profile) == 0.0)
+}
+
+fn point(
+    candidate: Candidate,
+    samples: &[Sample],
+    limits: &[goal::Limit],
+    profile: Profile,
+) -> Result<TunedPoint, Problems> {
     let settings = candidate.overlays.first().map_or(Ok(Json::Null), scenario::Overlay::settings)?;
-    let meets = limits.iter().all(|limit| limit.missed(samples, 0.0) == 0.0);
-    Ok(of_samples(candidate.name, settings, samples, meets))
+    let meets = meets(samples, limits, profile);
+    Ok(TunedPoint { policy: candidate.name, settings, meets, ..of_samples(samples) })
 }
 
-fn tuned_point(of: &Evaluated, bases: &[Base], meets: bool) -> TunedPoint {
-    let base = &bases[of.trial.base];
-    of_samples(base.name.clone(), base.settings_at(&of.trial.places), &of.samples, meets)
+fn tuned_point(of: &Evaluated, search: &Search<'_>, bases: &[Base], meets: bool) -> TunedPoint {
+    let (settings, endpoints) = search.settings_of(&of.trial);
+    let mut names: Vec<&str> = Vec::new();
+    for setting in std::iter::once(&of.trial.common).chain(of.trial.own.values()) {
+        let name = bases[setting.base].name.as_str();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    TunedPoint { policy: names.join(" + "), settings, endpoints, meets, ..of_samples(&of.samples) }
 }
 
-fn of_samples(policy: String, settings: Json, samples: &[Sample], meets: bool) -> TunedPoint {
+fn of_samples(samples: &[Sample]) -> TunedPoint {
     TunedPoint {
-        policy,
-        settings,
         cost_documented_usd: mean(samples, |sample| sample.cost(Profile::Documented)),
         cost_seed_usd: mean(samples, |sample| sample.cost(Profile::Seed)),
         wait_mean_s: mean(samples, |sample| sample.wait_mean_s),
         wait_p95_s: mean(samples, |sample| sample.wait_p95_s),
-        meets,
+        ..TunedPoint::default()
     }
 }
 
@@ -339,7 +363,8 @@ fn validate(
     bound: Option<BoundOf<'_>>,
     tuning: &mut Tuning,
 ) -> Result<(), TuneError> {
-    let tuned = Candidate::of_settings(TUNED, &format!("{} with the settings found", chosen.policy), &chosen.settings);
+    let summary = format!("{} with the settings found", chosen.policy);
+    let tuned = Candidate::of_all_settings(TUNED, &summary, &chosen.settings, &chosen.endpoints);
     let candidates = [Candidate::platform_default(), Candidate::as_written(), tuned];
     let entrant = |candidate: &Candidate| -> Result<Entrant, Problems> {
         let scenario = candidate.load(&options.file, &options.overrides)?;
@@ -352,8 +377,8 @@ fn validate(
     };
     // The limits of the validation data are those that the defaults yield there, where the goal is relative to them.
     let samples = compare::samples_of(&entrants, &data.validation, data.times.as_ref())?;
-    let limits = options.goal.limits(&samples[0]);
-    let holds = limits.iter().all(|limit| limit.missed(&samples[2], 0.0) == 0.0);
+    let limits = options.goal.limits(&samples[0], options.profile);
+    let holds = limits.iter().all(|limit| limit.missed(&samples[2], 0.0, options.profile) == 0.0);
     let cost = |samples: &[Sample]| mean(samples, |sample| sample.cost(options.profile));
     let change = |new: f64, old: f64| (old > 0.0).then_some(new / old - 1.0);
     let trained = |point: &TunedPoint| match options.profile {

@@ -1,13 +1,19 @@
 //! The race: successive halving (Jamieson and Talwalkar 2016) over growing data, then small steps from the best.
 //!
 //! Of the budget, three fifths go into the race, the rest into steps. A trial that misses the goal stays in the race with a
-//! surcharge on its cost: little data often shows a miss that more data does not confirm.
+//! surcharge on its cost: little data often shows a miss that more data does not confirm. Endpoints race with the same settings; the
+//! steps give each its own ([`apart`](super::apart)).
+
+use std::sync::Arc;
 
 use rayon::prelude::*;
+use serde_json::{Map, Value as Json};
 
-use super::goal::{Goal, Limit};
-use super::space::{Base, Trial};
-use super::{Options, TuneError, mean};
+use super::apart::{Part, combine};
+use super::goal::{Figure, Limit};
+use super::space::{Base, Setting, Trial};
+use super::{Options, TuneError};
+use crate::experiment::Outcome;
 use crate::lab::candidate::Candidate;
 use crate::lab::compare::Replication;
 use crate::lab::compare::sample::{self, Sample};
@@ -18,18 +24,28 @@ use crate::scenario::Scenario;
 
 /// Of the trials of a rung, one in this many goes on.
 const KEPT_ONE_IN: usize = 3;
-/// Share of the budget that the race may use.
+/// The best one of each policy goes on as well, unless it is this many times worse than the best of all: a part of the data says more
+/// about settings of one policy than about policies.
+const HOPELESS: f64 = 3.0;
+/// Share of the budget that the race may use, and share of that which trials get that enter it without being kept like this.
 const RACE_SHARE: f64 = 0.6;
-/// Times its cost that a trial is charged for missing a limit by one unit, on all of the training data. On a part of it as much less,
-/// and for one unit at most: on minutes of a trace the defaults may do well by chance, and what misses that wildly may be the best.
+const ENTRY_SHARE: f64 = 0.6;
+/// What a trial is charged for missing a limit by one unit, in units of what is made small (as much of it as the defaults have), on all
+/// of the training data. On a part of it as much less, and for one unit at most, but for a limit on the bill: on minutes of a trace the
+/// defaults' waits may be short by chance, and what misses that wildly may be the best.
 const SURCHARGE: f64 = 3.0;
-/// Best trials from which steps are made.
+/// Figures that differ by such a share of one, or by such a share of their unit, are the same, as far as anybody can tell.
+const ALIKE: f64 = 0.002;
+/// Best trials from which steps are made, and as many again that are the best of other policies.
 const PARENTS: usize = 4;
+/// Best trials of which is kept what each endpoint yielded, for combinations.
+const POOL: usize = 64;
 /// Share of the budget that is kept for a second look at the best ones, and most of them that are looked at.
 const SECOND_LOOK_SHARE: f64 = 0.1;
 const FINALISTS: usize = 12;
-/// Steps are this long at first, and shrink by this factor from one generation to the next.
-const FIRST_STEP: (f64, f64) = (0.25, 0.75);
+/// Steps are this long at first, and this long when the budget is spent.
+const FIRST_STEP: f64 = 0.25;
+const LAST_STEP: f64 = 0.02;
 
 /// Settings with their runs on all of the training data.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,14 +54,17 @@ pub struct Evaluated {
     pub trial: Trial,
     /// One sample per replication of the last rung.
     pub samples: Vec<Sample>,
+    /// What each endpoint yielded in all of them, where each may get settings of its own; empty if it was not kept.
+    pub parts: Arc<Vec<Part>>,
 }
+
+/// A sample per replication, and what each endpoint yielded in all of them.
+type Ran = (Vec<Sample>, Vec<Part>);
 
 /// What a search has found.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Everything that was run on all of the training data.
-    pub all: Vec<Evaluated>,
-    /// The platform's defaults there.
+    /// The platform's defaults on all of the training data.
     pub default: Vec<Sample>,
     /// Runs made.
     pub runs: usize,
@@ -74,6 +93,8 @@ pub struct Search<'a> {
     runs: usize,
     refused: Option<Refused>,
     stream: Stream,
+    /// Names of the endpoints, where each may get settings of its own.
+    apart: Vec<String>,
 }
 
 impl<'a> Search<'a> {
@@ -102,9 +123,15 @@ impl<'a> Search<'a> {
             runs: 0,
             refused: None,
             stream: Stream::new(options.seed, 0),
+            apart: Vec::new(),
         };
         let last = search.last_rung();
-        search.default_last = search.run(&search.default, last).map_err(TuneError::Input)?;
+        search.default_last = search.run(&search.default, last).map_err(TuneError::Input)?.0;
+        let names = search.default.plan.endpoints.iter().map(|endpoint| endpoint.spec.name.clone());
+        search.apart = names.collect();
+        if options.common || search.apart.len() < 2 {
+            search.apart.clear();
+        }
         search.runs += last.len();
         Ok(search)
     }
@@ -113,20 +140,37 @@ impl<'a> Search<'a> {
         self.rungs.last().map_or(&[], Vec::as_slice)
     }
 
+    /// Everything that was run on all of the training data.
+    pub fn all(&self) -> &[Evaluated] {
+        &self.all
+    }
+
+    /// The platform's defaults there.
+    pub fn default_samples(&self) -> &[Sample] {
+        &self.default_last
+    }
+
     /// What was found.
     pub fn finish(self) -> Found {
         let tried = self.seen.len();
-        Found { all: self.all, default: self.default_last, runs: self.runs, tried, refused: self.refused }
+        Found { default: self.default_last, runs: self.runs, tried, refused: self.refused }
     }
 
-    /// The cheapest that misses no limit on all of the training data with `margin` to it, and the cheapest of these that misses none on
-    /// any of the earlier rungs, either. On a trace those are its later parts: a promise relative to the defaults is worth little where
-    /// these did badly for an hour only.
-    pub fn cheapest(&mut self, margin: f64) -> [Option<Evaluated>; 2] {
-        let limits = self.options.goal.limits(&self.default_last);
-        let meets = |of: &&Evaluated, limits: &[Limit]| limits.iter().all(|one| one.missed(&of.samples, margin) == 0.0);
-        let mut fit: Vec<Evaluated> = self.all.iter().filter(|of| meets(of, &limits)).cloned().collect();
-        fit.sort_by(|a, b| self.cost(a).total_cmp(&self.cost(b)));
+    /// The best (of alike ones by what is looked at next) that misses no limit on all of the training data with `margin` to it, and the
+    /// best of these that misses none on any of the earlier rungs, either. On a trace those are its later parts: a promise relative to
+    /// the defaults is worth little where these did badly for an hour only.
+    pub fn best(&mut self, margin: f64) -> [Option<Evaluated>; 2] {
+        let limits = self.options.goal.limits(&self.default_last, self.options.profile);
+        let meets =
+            |of: &&Evaluated| limits.iter().all(|one| one.missed(&of.samples, margin, self.options.profile) == 0.0);
+        let mut fit: Vec<Evaluated> = self.all.iter().filter(meets).cloned().collect();
+        let mut alike = fit.len();
+        for figure in self.options.goal.order() {
+            let value = |of: &Evaluated| self.figure(figure, &of.samples);
+            fit[..alike].sort_by(|a, b| value(a).total_cmp(&value(b)));
+            let least = fit.first().map_or(0.0, &value);
+            alike = fit[..alike].partition_point(|of| value(of) <= least + ALIKE * figure.unit(least));
+        }
         let first = fit.first().cloned();
         let kept = fit.into_iter().take(FINALISTS).find(|of| self.keeps_in_parts(&of.trial));
         [first, kept]
@@ -135,7 +179,7 @@ impl<'a> Search<'a> {
     /// Whether limits relative to the defaults hold on every earlier rung that is other data than the last one; no, if the budget is
     /// spent. Limits that are given are for all of the data.
     fn keeps_in_parts(&mut self, trial: &Trial) -> bool {
-        if self.options.goal != Goal::NoWorseThanDefault {
+        if self.options.goal.as_default.is_empty() {
             return true;
         }
         if let Some((_, known)) = self.judged.iter().find(|(judged, _)| judged == trial) {
@@ -149,19 +193,32 @@ impl<'a> Search<'a> {
             kept = kept && self.runs + rung.len() <= self.options.budget;
             let again = if kept { self.evaluate(vec![trial.clone()], rung) } else { Vec::new() };
             let limits = self.limits.get(number).map_or(&[][..], Vec::as_slice);
-            kept = again.first().is_some_and(|of| limits.iter().all(|limit| limit.missed(&of.samples, 0.0) == 0.0));
+            kept = again.first().is_some_and(|of| {
+                let as_default = |limit: &&Limit| !self.options.goal.limits.contains(limit);
+                limits
+                    .iter()
+                    .filter(as_default)
+                    .all(|limit| limit.missed(&of.samples, 0.0, self.options.profile) == 0.0)
+            });
         }
         self.judged.push((trial.clone(), kept));
         kept
     }
 
-    /// Cheaper than the platform's defaults.
-    pub fn saves(&self, of: &Evaluated) -> bool {
-        self.cost(of) < mean(&self.default_last, |sample| sample.cost(self.options.profile))
+    /// What is gained over the platform's defaults, as a share of what they have.
+    pub fn gain(&self, of: &Evaluated) -> f64 {
+        let minimized = self.options.goal.minimized;
+        let default = self.figure(minimized, &self.default_last);
+        (default - self.value(of)) / minimized.unit(default)
     }
 
-    fn cost(&self, of: &Evaluated) -> f64 {
-        mean(&of.samples, |sample| sample.cost(self.options.profile))
+    /// What is made small.
+    fn value(&self, of: &Evaluated) -> f64 {
+        self.figure(self.options.goal.minimized, &of.samples)
+    }
+
+    fn figure(&self, figure: Figure, samples: &[Sample]) -> f64 {
+        figure.mean(samples, self.options.profile)
     }
 
     /// Spends the budget.
@@ -178,26 +235,31 @@ impl<'a> Search<'a> {
                 self.all.append(&mut ranked);
                 break;
             }
-            ranked.truncate(ranked.len().div_ceil(KEPT_ONE_IN));
-            open = ranked.into_iter().map(|of| of.trial).collect();
+            open = self.kept(ranked, &limits, number);
         }
         self.steps(watch);
     }
 
+    /// What every endpoint gets, and what single ones get instead.
+    pub fn settings_of(&self, trial: &Trial) -> (Json, Map<String, Json>) {
+        let of = |setting: &Setting| self.bases[setting.base].settings_at(&setting.places);
+        let own = trial.own.iter().filter_map(|(number, own)| Some((self.apart.get(*number)?.clone(), of(own))));
+        (of(&trial.common), own.collect())
+    }
+
+    /// Runs that a trial costs on average that enters the race at rung `from`: ever fewer of them go on.
+    fn runs_per_trial(&self, from: usize) -> f64 {
+        let rungs = self.rungs.iter().skip(from);
+        rungs.rev().fold(0.0, |later, rung| rung.len() as f64 + later / KEPT_ONE_IN as f64)
+    }
+
     /// Every policy as it is, then draws from each in turn, as many as the race can afford.
     fn first_trials(&mut self) -> Vec<Trial> {
-        // Runs per trial that enters: what is left of it at each rung.
-        let mut share = 1.0;
-        let mut per_trial = 0.0;
-        for rung in self.rungs {
-            per_trial += share * rung.len() as f64;
-            share /= KEPT_ONE_IN as f64;
-        }
         // The defaults run on every rung as well, for limits that are relative to them.
         let for_defaults: usize = self.rungs.iter().map(Vec::len).sum();
         let left = RACE_SHARE * self.options.budget as f64 - for_defaults as f64;
-        let wanted = (left / per_trial).max(0.0) as usize;
-        let mut trials: Vec<Trial> = (0..self.bases.len()).map(|base| Trial { base, places: Vec::new() }).collect();
+        let wanted = (ENTRY_SHARE * left / self.runs_per_trial(0)).max(0.0) as usize;
+        let mut trials: Vec<Trial> = (0..self.bases.len()).map(|base| Trial::of(base, Vec::new())).collect();
         trials.retain(|trial| self.is_new(trial));
         // A policy without settings to vary yields no further trials: bounded attempts instead of an endless search for them.
         for attempt in 0..4 * wanted {
@@ -209,9 +271,9 @@ impl<'a> Search<'a> {
             let anywhere = (attempt / self.bases.len().max(1)).is_multiple_of(2);
             let places = match anywhere {
                 true => self.bases[base].drawn(&mut self.stream),
-                false => self.bases[base].near(&[], FIRST_STEP.0, &mut self.stream),
+                false => self.bases[base].near(&[], FIRST_STEP, &mut self.stream),
             };
-            let trial = Trial { base, places };
+            let trial = Trial::of(base, places);
             if self.is_new(&trial) {
                 trials.push(trial);
             }
@@ -220,7 +282,8 @@ impl<'a> Search<'a> {
     }
 
     fn is_new(&mut self, trial: &Trial) -> bool {
-        let text = self.bases[trial.base].settings_at(&trial.places).to_string();
+        let (common, own) = self.settings_of(trial);
+        let text = if own.is_empty() { common.to_string() } else { format!("{common} {own:?}") };
         let new = !self.seen.contains(&text);
         if new {
             self.seen.push(text);
@@ -231,39 +294,50 @@ impl<'a> Search<'a> {
     /// The limits of a rung: those relative to the defaults need the defaults on the same data.
     fn limits(&mut self, rung: &[Replication], last: bool) -> Vec<Limit> {
         if last {
-            return self.options.goal.limits(&self.default_last);
+            return self.options.goal.limits(&self.default_last, self.options.profile);
         }
         // The defaults ran on all of the data: on a part of it they run as well.
-        let default = self.run(&self.default, rung).unwrap_or_else(|_| self.default_last.clone());
+        let default = self.run(&self.default, rung).map_or_else(|_| self.default_last.clone(), |(samples, _)| samples);
         self.runs += rung.len();
-        self.options.goal.limits(&default)
+        self.options.goal.limits(&default, self.options.profile)
     }
 
-    fn run(&self, scenario: &Scenario, rung: &[Replication]) -> Result<Vec<Sample>, String> {
+    fn run(&self, scenario: &Scenario, rung: &[Replication]) -> Result<Ran, String> {
         let options = sample::run_options(scenario);
-        let one = |replication: &Replication| match (self.times, replication.window) {
-            (Some(times), Some(window)) => sample::run(&times.part(&scenario.plan, window), replication.seed, &options),
-            _ => sample::run(&scenario.plan, replication.seed, &options),
+        let apart = !self.apart.is_empty();
+        let one = |replication: &Replication| {
+            let seed = replication.seed;
+            let outcome = match (self.times, replication.window) {
+                (Some(times), Some(window)) => sample::outcome(&times.part(&scenario.plan, window), seed, &options),
+                _ => sample::outcome(&scenario.plan, seed, &options),
+            };
+            let parts = |outcome: &Outcome| if apart { Part::of_each(outcome) } else { Vec::new() };
+            outcome.map(|outcome| (Sample::of(&outcome.summary), parts(&outcome))).map_err(|error| error.to_string())
         };
-        let ran: Vec<Result<Sample, String>> =
-            rung.par_iter().map(|replication| one(replication).map_err(|error| error.to_string())).collect();
-        ran.into_iter().collect()
+        let ran: Vec<Result<(Sample, Vec<Part>), String>> = rung.par_iter().map(one).collect();
+        let (mut samples, mut all) = (Vec::new(), vec![Part::default(); self.apart.len()]);
+        for result in ran {
+            let (sample, parts) = result?;
+            samples.push(sample);
+            all.iter_mut().zip(&parts).for_each(|(sum, part)| sum.add(part));
+        }
+        Ok((samples, all))
     }
 
     fn evaluate(&mut self, trials: Vec<Trial>, rung: &[Replication]) -> Vec<Evaluated> {
-        let one = |trial: &Trial| -> Result<Vec<Sample>, String> {
-            let settings = self.bases[trial.base].settings_at(&trial.places);
-            let candidate = Candidate::of_settings(&self.bases[trial.base].name, "", &settings);
+        let one = |trial: &Trial| -> Result<Ran, String> {
+            let (common, own) = self.settings_of(trial);
+            let candidate = Candidate::of_all_settings(&self.bases[trial.common.base].name, "", &common, &own);
             let scenario = candidate.load(&self.options.file, &self.options.overrides);
             self.run(&scenario.map_err(|problems| problems.to_string())?, rung)
         };
-        let results: Vec<Result<Vec<Sample>, String>> = trials.par_iter().map(one).collect();
+        let results: Vec<Result<Ran, String>> = trials.par_iter().map(one).collect();
         let mut evaluated = Vec::new();
         for (trial, result) in trials.into_iter().zip(results) {
             match result {
-                Ok(samples) => {
+                Ok((samples, parts)) => {
                     self.runs += rung.len();
-                    evaluated.push(Evaluated { trial, samples });
+                    evaluated.push(Evaluated { trial, samples, parts: Arc::new(parts) });
                 }
                 Err(first) => {
                     let refused = self.refused.get_or_insert(Refused { settings: 0, first });
@@ -283,39 +357,78 @@ impl<'a> Search<'a> {
         (own / whole).min(1.0)
     }
 
-    /// Best first: by cost with the surcharge, equal ones in the order in which they were tried.
+    /// Best first: by what is made small with the surcharge, then by the rest; equal ones in the order in which they were tried.
     fn ranked(&self, mut evaluated: Vec<Evaluated>, limits: &[Limit], trust: f64) -> Vec<Evaluated> {
-        evaluated.sort_by(|a, b| self.score(a, limits, trust).total_cmp(&self.score(b, limits, trust)));
+        let [_, then @ ..] = self.options.goal.order();
+        evaluated.sort_by(|a, b| {
+            let by_score = self.score(a, limits, trust).total_cmp(&self.score(b, limits, trust));
+            then.iter().fold(by_score, |order, figure| {
+                order.then_with(|| self.figure(*figure, &a.samples).total_cmp(&self.figure(*figure, &b.samples)))
+            })
+        });
         evaluated
     }
 
-    fn score(&self, of: &Evaluated, limits: &[Limit], trust: f64) -> f64 {
-        let missed: f64 = limits.iter().map(|limit| limit.missed(&of.samples, self.options.margin)).sum();
-        let counted = if trust < 1.0 { missed.min(1.0) } else { missed };
-        self.cost(of) * (1.0 + SURCHARGE * trust * counted)
+    /// Who goes on to more data from rung `number`, of all from the best to the worst.
+    fn kept(&self, ranked: Vec<Evaluated>, limits: &[Limit], number: usize) -> Vec<Trial> {
+        let trust = self.trust(number);
+        let best = ranked.len().div_ceil(KEPT_ONE_IN);
+        let affordable = (RACE_SHARE * self.options.budget as f64 - self.runs as f64) / self.runs_per_trial(number + 1);
+        let most = affordable.max(0.0) as usize;
+        let least = ranked.first().map_or(0.0, |of| self.score(of, limits, trust));
+        let mut seen = vec![false; self.bases.len()];
+        let mut kept = Vec::new();
+        for (place, of) in ranked.into_iter().enumerate() {
+            let first = !std::mem::replace(&mut seen[of.trial.common.base], true);
+            let hopes = || self.score(&of, limits, trust) <= HOPELESS * least;
+            if place < best || first && kept.len() < most && hopes() {
+                kept.push(of.trial);
+            }
+        }
+        kept
     }
 
-    /// Small steps from the best so far, on all of the training data, until the budget is spent or nothing new comes up.
+    fn score(&self, of: &Evaluated, limits: &[Limit], trust: f64) -> f64 {
+        self.score_of(&of.samples, limits, trust)
+    }
+
+    fn score_of(&self, samples: &[Sample], limits: &[Limit], trust: f64) -> f64 {
+        let minimized = self.options.goal.minimized;
+        // Not of its own value: where nobody waits, each miss of a limit would be free.
+        let unit = minimized.unit(self.figure(minimized, &self.default_last));
+        let missed = |limit: &Limit| {
+            let missed = limit.missed(samples, self.options.margin, self.options.profile);
+            // Minutes tell less of waits than of the bill.
+            if limit.figure == Figure::Cost || trust >= 1.0 { missed } else { trust * missed.min(1.0) }
+        };
+        let missed: f64 = limits.iter().map(missed).sum();
+        self.figure(minimized, samples) + SURCHARGE * unit * missed
+    }
+
+    /// Small steps from the best so far, on all of the training data, until the budget is spent or nothing new comes up. Where endpoints
+    /// may differ, first what looks best of all combinations of what is known.
     fn steps(&mut self, watch: &(dyn Fn(usize, usize) + Sync)) {
         let rung = self.last_rung();
-        let limits = self.options.goal.limits(&self.default_last);
-        let (mut step, shrink) = FIRST_STEP;
+        let limits = self.options.goal.limits(&self.default_last, self.options.profile);
         // The number of threads must not show: a generation has a size of its own.
         let generation = 3 * PARENTS;
         let budget = self.options.budget - (SECOND_LOOK_SHARE * self.options.budget as f64) as usize;
+        let begun = self.runs;
         while self.runs + rung.len() <= budget && !self.all.is_empty() {
             let all = std::mem::take(&mut self.all);
             self.all = self.ranked(all, &limits, 1.0);
-            let parents: Vec<Trial> = self.all.iter().take(PARENTS).map(|of| of.trial.clone()).collect();
-            let affordable = (budget - self.runs) / rung.len();
-            let mut children = Vec::new();
+            self.all.iter_mut().skip(POOL).for_each(|of| of.parts = Arc::default());
+            let spent = (self.runs - begun) as f64 / (budget - begun).max(1) as f64;
+            let step = FIRST_STEP * libm::pow(LAST_STEP / FIRST_STEP, spent);
+            let parents = self.parents();
+            let most = generation.min((budget - self.runs) / rung.len());
+            let mut children = self.combinations(&limits, rung.len());
+            children.truncate(most);
             for attempt in 0..4 * generation {
-                if children.len() >= generation.min(affordable) {
+                if children.len() >= most {
                     break;
                 }
-                let parent = &parents[attempt % parents.len()];
-                let places = self.bases[parent.base].near(&parent.places, step, &mut self.stream);
-                let child = Trial { base: parent.base, places };
+                let child = self.child(&parents[attempt % parents.len()], step);
                 if self.is_new(&child) {
                     children.push(child);
                 }
@@ -329,7 +442,59 @@ impl<'a> Search<'a> {
             }
             self.all.append(&mut evaluated);
             watch(self.runs, self.options.budget);
-            step *= shrink;
         }
+    }
+
+    /// The best trials in turn with the best ones of other policies.
+    fn parents(&self) -> Vec<Trial> {
+        let best: Vec<&Trial> = self.all.iter().take(PARENTS).map(|of| &of.trial).collect();
+        let mut seen: Vec<usize> = best.iter().map(|trial| trial.common.base).collect();
+        let mut parents: Vec<Trial> = best.into_iter().cloned().collect();
+        for of in self.all.iter().skip(PARENTS) {
+            if parents.len() < 2 * PARENTS && !seen.contains(&of.trial.common.base) {
+                seen.push(of.trial.common.base);
+                parents.push(of.trial.clone());
+            }
+        }
+        parents
+    }
+
+    /// What looks best of all combinations of the settings that endpoints had so far, as seen from each parent; new ones only.
+    fn combinations(&mut self, limits: &[Limit], runs: usize) -> Vec<Trial> {
+        let known: Vec<&Evaluated> = self.all.iter().filter(|of| !of.parts.is_empty()).collect();
+        let pool: Vec<&[Part]> = known.iter().map(|of| of.parts.as_slice()).collect();
+        let score = |sample: &Sample| self.score_of(std::slice::from_ref(sample), limits, 1.0);
+        let from = 0..PARENTS.min(known.len());
+        let best = from.map(|from| combine(&pool, from, runs, &score));
+        let each = |chosen: Vec<usize>| -> Vec<Setting> {
+            chosen.iter().enumerate().map(|(number, of)| known[*of].trial.endpoint(number).clone()).collect()
+        };
+        let trials: Vec<Trial> = best.filter_map(|chosen| Trial::of_each(&each(chosen))).collect();
+        trials.into_iter().filter(|trial| self.is_new(trial)).collect()
+    }
+
+    /// A step from `parent`. Where endpoints may differ each takes one of its own, some of them from other settings that are known: a
+    /// run tells of all of them.
+    fn child(&mut self, parent: &Trial, step: f64) -> Trial {
+        if self.apart.is_empty() {
+            return Trial { common: self.near(&parent.common, step), ..parent.clone() };
+        }
+        let each: Vec<Setting> = (0..self.apart.len())
+            .map(|number| {
+                let elsewhere = self.stream.uniform() < 0.5;
+                let place = self.stream.below(self.all.len().min(POOL));
+                let from = if elsewhere { &self.all[place].trial } else { parent }.endpoint(number).clone();
+                self.near(&from, step)
+            })
+            .collect();
+        Trial::of_each(&each).unwrap_or_else(|| parent.clone())
+    }
+
+    fn near(&mut self, setting: &Setting, step: f64) -> Setting {
+        let base = &self.bases[setting.base];
+        if base.dimensions.is_empty() {
+            return setting.clone();
+        }
+        Setting { base: setting.base, places: base.near(&setting.places, step, &mut self.stream) }
     }
 }

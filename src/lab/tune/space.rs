@@ -1,5 +1,7 @@
 //! Where the search looks: for each policy, which of its settings may take which values, as points of a unit cube.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value as Json, json};
 
 use crate::lab::axes::{Axis, Values, between};
@@ -7,8 +9,8 @@ use crate::lab::candidate::Candidate;
 use crate::lab::stats::random::Stream;
 use crate::policy::params::ParamKind;
 use crate::policy::{ParamSpec, registry};
-use crate::scenario::Problems;
 use crate::scenario::expand::scaler_uses_idle_timeout;
+use crate::scenario::{Problem, Problems};
 
 /// A default is varied by this factor both ways.
 const AROUND: f64 = 10.0;
@@ -97,13 +99,44 @@ pub struct Base {
     pub dimensions: Vec<Dimension>,
 }
 
-/// Settings that can be tried: a policy and, unless it is taken as it is, places in its unit cube.
+/// Settings of an endpoint that can be tried: a policy and, unless it is taken as it is, places in its unit cube.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trial {
+pub struct Setting {
     /// Number of the policy.
     pub base: usize,
     /// One per dimension; empty for the policy as it is.
     pub places: Vec<f64>,
+}
+
+/// Settings of all endpoints.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// What every endpoint has.
+    pub common: Setting,
+    /// What single endpoints have instead, by their numbers.
+    pub own: BTreeMap<usize, Setting>,
+}
+
+impl Trial {
+    /// The same for every endpoint.
+    pub fn of(base: usize, places: Vec<f64>) -> Trial {
+        Trial { common: Setting { base, places }, own: BTreeMap::new() }
+    }
+
+    /// One for each of the endpoints; what most of them have is the common one.
+    pub fn of_each(each: &[Setting]) -> Option<Trial> {
+        let count = |of: &Setting| each.iter().filter(|other| *other == of).count();
+        // The first of those that most have: the order of endpoints decides, not chance.
+        let common = each.iter().rev().max_by_key(|of| count(of))?.clone();
+        let others = each.iter().enumerate().filter(|(_, of)| **of != common);
+        let own = others.map(|(endpoint, of)| (endpoint, of.clone())).collect();
+        Some(Trial { common, own })
+    }
+
+    /// What an endpoint has.
+    pub fn endpoint(&self, number: usize) -> &Setting {
+        self.own.get(&number).unwrap_or(&self.common)
+    }
 }
 
 impl Base {
@@ -115,6 +148,9 @@ impl Base {
     pub fn new(candidate: &Candidate, params: &[Axis], active_most: u32) -> Result<Base, Problems> {
         let mut settings = Map::new();
         for overlay in &candidate.overlays {
+            if let Some((name, _)) = overlay.own_settings()?.into_iter().next() {
+                return Err(single(&overlay.shown, &name).into());
+            }
             if let Json::Object(more) = overlay.settings()? {
                 settings.extend(more);
             }
@@ -215,6 +251,17 @@ impl Base {
             }
         }
         moved
+    }
+}
+
+/// A policy file that is for certain endpoints is no policy to vary.
+fn single(shown: &str, name: &str) -> Problem {
+    Problem {
+        place: shown.to_owned(),
+        path: format!("endpoints.{name}"),
+        found: "settings of a single endpoint".to_owned(),
+        allowed: "settings of every endpoint, below `endpoint`".to_owned(),
+        fix: "a search gives each endpoint settings of its own anyway, unless told otherwise".to_owned(),
     }
 }
 
@@ -321,6 +368,19 @@ mod tests {
         assert_eq!((&settings["scaler"]["delay_s"], &settings["dispatch"]), (&json!(8), &json!("lru")));
         assert_eq!(settings["workers"]["active"], json!(0));
         assert_eq!(settings["scaler"]["type"], "queue_delay", "what is not varied stays");
+    }
+
+    #[test]
+    fn what_most_endpoints_have_is_common() {
+        let [a, b] = [0, 1].map(|base| Setting { base, places: vec![0.5] });
+        let trial = Trial::of_each(&[a.clone(), b.clone(), b.clone()]).unwrap();
+        assert_eq!((&trial.common, trial.own.len(), trial.endpoint(0), trial.endpoint(2)), (&b, 1, &a, &b));
+        assert_eq!(Trial::of_each(&[a.clone(), b]).unwrap().common, a, "the first of equals");
+        assert_eq!(Trial::of_each(&[]), None);
+        let own = Candidate::of_all_settings("x", "", &json!({}), &Map::from_iter([("a".to_owned(), json!({}))]));
+        assert!(
+            Base::new(&own, &[], 1).unwrap_err().to_string().contains("endpoints.a: settings of a single endpoint")
+        );
     }
 
     #[test]

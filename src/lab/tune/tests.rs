@@ -25,6 +25,7 @@ impl Scratch {
             policies: policies.iter().map(|name| Candidate::find(name).unwrap()).collect(),
             params: params.iter().map(|text| Axis::parse(text).unwrap()).collect(),
             goal,
+            common: false,
             profile: Profile::Documented,
             budget,
             validate_from_s: None,
@@ -55,7 +56,7 @@ const CLOCKWORK: &str = "max_jobs: 60\nbilling: {round_up: false}\nendpoints:\n 
 #[test]
 fn a_known_optimum_is_found_on_any_number_of_threads() {
     let scratch = Scratch::new("known", CLOCKWORK);
-    let goal = Goal::Limits(vec![Limit::parse("p95_wait_s<=1").unwrap()]);
+    let goal = Goal::of_limits(vec![Limit::parse("p95_wait_s<=1").unwrap()]);
     let mut options = scratch.options(&["per_job"], &["idle_timeout_s=1.0..300.0:log"], goal, 300);
     options.policies = vec![Candidate::find("{scaler: per_job, idle_timeout_s: 250}").unwrap()];
     let tuning = found(&options, 1);
@@ -71,10 +72,59 @@ fn a_known_optimum_is_found_on_any_number_of_threads() {
     assert_eq!(found(&options, 2), tuning);
 }
 
+/// A start of 30 s, a stop of 28 s and five seconds between them for a request a minute: a worker that stays up is cheaper, and nobody
+/// waits.
+#[test]
+fn the_shortest_waits_for_no_more_money_are_found() {
+    let app = CLOCKWORK.replace("container_s: 10", "container_s: 30").replace("gap_s: 20", "gap_s: 60");
+    let scratch = Scratch::new("money", &app.replace("stop_s: 0", "stop_s: 28"));
+    let goal = Goal::no_dearer_than_default();
+    let options = scratch.options(&["per_job"], &["idle_timeout_s=1.0..300.0:log"], goal, 200);
+    let tuning = found(&options, 2);
+    let chosen = tuning.chosen.as_ref().unwrap();
+    assert!(chosen.cost_documented_usd <= tuning.baseline.cost_documented_usd, "{tuning:?}");
+    assert_eq!((chosen.wait_p95_s, chosen.meets, tuning.verdict.holds), (0.0, true, Some(true)), "{tuning:?}");
+    assert!(tuning.baseline.wait_p95_s > 10.0, "{tuning:?}");
+    // Among those that make nobody wait the cheapest: the worker stays for as long as the pause, and at the end not for minutes.
+    let timeout = chosen.settings["idle_timeout_s"].as_f64().unwrap();
+    assert!((58.9..90.0).contains(&timeout), "{timeout}");
+    let words = crate::report::tuning::text(&tuning, 120);
+    assert!(words.contains("the shortest p95 wait") && words.contains("cost_usd no more than"), "{words}");
+}
+
+/// The clockwork beside an endpoint with a request every ten minutes. All but one job in twenty must start within a second: the busy
+/// endpoint needs a worker that stays, the quiet one may let its few requests wait.
+#[test]
+fn each_endpoint_gets_what_suits_it() {
+    let quiet = CLOCKWORK.split_once("  a:").unwrap().1.replace("gap_s: 20", "gap_s: 600");
+    let app = CLOCKWORK.replace("max_jobs: 60", "duration_s: 2400") + "  b:" + &quiet;
+    let scratch = Scratch::new("apart", &app);
+    let goal = Goal::of_limits(vec![Limit::parse("p95_wait_s<=1").unwrap()]);
+    let mut apart = scratch.options(&["per_job"], &["idle_timeout_s=1.0..300.0:log"], goal, 400);
+    apart.policies = vec![Candidate::find("{scaler: per_job, idle_timeout_s: 250}").unwrap()];
+    let tuning = found(&apart, 2);
+    let chosen = tuning.chosen.as_ref().unwrap();
+    assert_eq!((chosen.meets, tuning.verdict.holds), (true, Some(true)), "{chosen:?}");
+    let timeout =
+        |name: &str| chosen.endpoints.get(name).unwrap_or(&chosen.settings)["idle_timeout_s"].as_f64().unwrap();
+    assert!((18.9..24.0).contains(&timeout("a")) && timeout("b") < 5.0, "{chosen:?}");
+    let common = found(&Options { common: true, ..apart.clone() }, 2);
+    let same = common.chosen.as_ref().unwrap();
+    assert!(same.endpoints.is_empty() && same.cost_documented_usd > chosen.cost_documented_usd, "{same:?} {chosen:?}");
+    assert_eq!(found(&apart, 1), tuning, "threads change nothing");
+    let words = crate::report::tuning::text(&tuning, 120);
+    assert!(words.contains("Settings of ") && words.contains("Settings of every other endpoint"), "{words}");
+    // As a policy file it is the same once more.
+    let file = Candidate::of_all_settings("x", "", &chosen.settings, &chosen.endpoints);
+    let scenario = file.load(&apart.file, &[]).unwrap();
+    let outcome = compare::sample::outcome(&scenario.plan, 1, &Default::default()).unwrap();
+    assert!(outcome.summary.total.wait_s.p95.is_some_and(|wait| wait <= 1.0));
+}
+
 #[test]
 fn a_goal_that_nothing_meets_is_said() {
     let scratch = Scratch::new("never", CLOCKWORK);
-    let goal = Goal::Limits(vec![Limit::parse("p99_wait_s<=0.001").unwrap()]);
+    let goal = Goal::of_limits(vec![Limit::parse("p99_wait_s<=0.001").unwrap()]);
     let tuning = found(&scratch.options(&["platform_default"], &["idle_timeout_s=1..5"], goal, 40), 1);
     assert!(tuning.chosen.is_none() && tuning.verdict.holds.is_none() && tuning.validation.is_none());
     assert!(tuning.notes[0].contains("nothing that was tried"), "{:?}", tuning.notes);
@@ -89,7 +139,7 @@ fn a_trace_is_split_in_time_and_settings_that_cannot_run_are_counted() {
     let rows: String = (0..200).map(|row| format!("{},a\n", 20 * row)).collect();
     fs::write(scratch.0.join("t.csv"), format!("arrival_s,endpoint\n{rows}")).unwrap();
     let params = ["idle_timeout_s=1.0..300.0:log", "workers.active=0,2,9"];
-    let options = scratch.options(&["platform_default"], &params, Goal::NoWorseThanDefault, 60);
+    let options = scratch.options(&["platform_default"], &params, Goal::no_worse_than_default(), 120);
     let tuning = found(&options, 2);
     assert_eq!(tuning.refused.as_ref().map(|refused| refused.first.contains("active workers")), Some(true));
     let chosen = tuning.chosen.as_ref().unwrap();
