@@ -18,10 +18,12 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use thermocline::real::core::handle::Handle;
 use thermocline::real::gateway::{GatewayConfig, serve};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::support::patience::{PATIENCE, soon};
 use stand_in::StandIn;
 
 /// A gateway that serves, and what is behind it.
@@ -44,12 +46,23 @@ impl Running {
             serve(vec![listener], handle, config, async move { drop(stopped.await) }).await;
         });
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder().no_proxy().build().expect("a client");
+        let http = Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
         Running { stand_in, address, http, stop: Some(stop), served }
     }
 
     async fn plain() -> Running {
         Running::start(GatewayConfig::default()).await
+    }
+
+    /// Waits until the gateway takes another connection and answers on it.
+    async fn place(&self) {
+        loop {
+            let mut socket = TcpStream::connect(self.address).await.expect("a connection");
+            let _ = socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+            if !until_closed(&mut socket).await.is_empty() {
+                return;
+            }
+        }
     }
 
     fn url(&self, path: &str) -> String {
@@ -115,9 +128,19 @@ async fn told(request: RequestBuilder) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-/// Waits until `there` holds; the tests' own time limit ends it otherwise.
-async fn until(mut there: impl FnMut() -> bool) {
-    while !there() {
-        tokio::task::yield_now().await;
-    }
+/// Everything up to the end of the connection.
+async fn until_closed(socket: &mut TcpStream) -> Vec<u8> {
+    let mut seen = Vec::new();
+    let _ = socket.read_to_end(&mut seen).await;
+    seen
+}
+
+/// Waits until `there` holds.
+async fn until(what: &str, mut there: impl FnMut() -> bool) {
+    let there = async {
+        while !there() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(what, there).await;
 }

@@ -13,6 +13,8 @@ use thermocline::real::launcher::{Known, LaunchSpec, Launcher, Report, Reporter}
 use thermocline::scheduler::{ExitCause, StartStage, StopMode};
 use thermocline::units::{HostId, ImageId};
 
+use super::support::patience::eventually;
+
 const HOST: HostId = HostId(0);
 
 struct Bench {
@@ -252,9 +254,7 @@ fn the_next_gateway_finds_the_living_reports_the_dead_and_ends_the_unknown() {
     bench.launcher.detach();
     // w2 dies meanwhile, of w4 the record is lost: it was cut off just after its start.
     assert!(Command::new("kill").args(["-9", pids[1].trim()]).status().expect("kill runs").success());
-    while alive(&pids[1]) {
-        std::thread::yield_now();
-    }
+    eventually("the end of w2", || (!alive(&pids[1])).then_some(()));
     fs::remove_file(bench.worker_folder("w4-1").join("launch.json")).expect("it is on record");
     bench.restart(&["0", "1", "2", "3"]);
     bench.launcher.adopt(HOST, &[known("w1-1", false), known("w2-1", false), known("w5-1", true)]);

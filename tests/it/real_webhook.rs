@@ -14,6 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use super::support::patience::soon;
+
 /// A call as it came in.
 #[derive(Debug)]
 struct Call {
@@ -69,5 +71,9 @@ fn status(line: &str) -> Vec<u8> {
 }
 
 fn run<F: Future>(test: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(soon("the end of the test", test))
 }

@@ -10,6 +10,8 @@ use std::sync::mpsc::channel;
 
 use serde_json::Value;
 
+use super::support::patience::PATIENCE;
+
 fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thermocline"));
     command.env_remove("THERMOCLINE_URL").env_remove("THERMOCLINE_API_KEY").stdin(Stdio::null());
@@ -43,7 +45,7 @@ impl Gateway {
                 }
             }
         });
-        let url = receiver.recv().expect("the gateway says where it is");
+        let url = receiver.recv_timeout(PATIENCE).expect("the gateway says where it is");
         Gateway { child, folder, url }
     }
 

@@ -13,7 +13,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 
 use super::super::config::EndpointKind;
-use super::super::core::api::{JobStatus, JobView};
+use super::super::core::api::{JobStatus, JobView, Submission};
 use super::Gateway;
 use super::body::{Bounds, receive_whole};
 use super::jobs::{Answer, Shared, job_response, json_response};
@@ -43,10 +43,26 @@ pub async fn pass(State(gateway): Shared, Path((endpoint, path)): Path<(String, 
     input.extend_from_slice(b",\"openai_input\":");
     input.extend_from_slice(&asked);
     input.push(b'}');
-    let (id, _) = gateway.handle.submit(made(&known, input.into())?).await?;
-    let until = Instant::now() + gateway.config.times.openai;
-    let watched = Watched { gateway, endpoint, id, until, ended: false, _ongoing: ongoing };
+    let watched = submitted(gateway, endpoint, made(&known, input.into())?, ongoing).await?;
     Ok(if streams { streamed(watched).await } else { whole(watched).await })
+}
+
+/// Submits a job that is to end with its client's connection.
+///
+/// In a task of its own: a client that goes while the core makes the job durable takes the handler's future with it, and nobody
+/// would be left who knows the id to cancel.
+async fn submitted(
+    gateway: Arc<Gateway>,
+    endpoint: String,
+    submission: Submission,
+    ongoing: Ongoing,
+) -> Result<Watched, Problem> {
+    let submitting = tokio::spawn(async move {
+        let (id, _) = gateway.handle.submit(submission).await?;
+        let until = Instant::now() + gateway.config.times.openai;
+        Ok(Watched { gateway, endpoint, id, until, ended: false, _ongoing: ongoing })
+    });
+    submitting.await.unwrap_or_else(|_| Err(Problem::shutting_down()))
 }
 
 /// The client's body, and whether it wants a stream. A GET without a body is an empty object.

@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::json;
 
-use super::harness::{App, Server, eventually};
+use super::super::support::patience::eventually;
+use super::harness::{App, Server};
 use super::puppet::{self, Puppet};
 
 fn probe(test: &str, settings: &[&str]) -> Option<Server> {

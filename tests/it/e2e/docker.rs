@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::harness::{App, Server, eventually, script_path};
+use super::super::support::patience::eventually;
+use super::harness::{App, Server, script_path};
 use super::python;
 use crate::real_docker::outside::Cut;
 use crate::real_docker::remove_all_of;

@@ -3,7 +3,8 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::harness::{App, eventually};
+use super::super::support::patience::eventually;
+use super::harness::App;
 use super::processes;
 use super::puppet::{self, Puppet};
 

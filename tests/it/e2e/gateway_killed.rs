@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::harness::{App, Server, eventually};
+use super::super::support::patience::eventually;
+use super::harness::{App, Server};
 use super::http;
 
 /// Submits jobs from several threads until told to stop; ids of those that were accepted.

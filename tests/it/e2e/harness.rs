@@ -6,31 +6,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::super::support::patience::eventually;
 use super::http::{self, Reply};
 use super::{processes, python};
-
-/// How long anything may take before a test gives up on it: two slow cores, shared with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Polls `look` until it gives something.
-///
-/// # Panics
-/// When it gives nothing for [`PATIENCE`].
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(25));
-    }
-}
 
 /// An application file in the making.
 pub struct App {

@@ -2,12 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longest silence of the gateway within an answer.
-const PATIENCE: Duration = Duration::from_secs(120);
+use super::super::support::patience::PATIENCE;
 
 /// An answer.
 #[derive(Clone, Debug)]

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::harness::{App, eventually};
+use super::super::support::patience::eventually;
+use super::harness::App;
 use super::python;
 
 #[test]

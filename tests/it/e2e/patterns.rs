@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::super::support::patience::eventually;
 use super::bucket::Bucket;
-use super::harness::{App, Server, eventually};
+use super::harness::{App, Server};
 use super::{http, processes, python};
 
 /// One endpoint `e` that runs an example.

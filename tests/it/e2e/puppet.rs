@@ -8,7 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
 
-use super::harness::{App, Server, eventually};
+use super::super::support::patience::eventually;
+use super::harness::{App, Server};
 use super::http::{self, Reply};
 use super::processes;
 

@@ -100,7 +100,7 @@ fn what_was_rehearsed_is_what_is_served() {
         server.until_status("e", id, "COMPLETED");
     }
     // As many stops as the rehearsal has: the last worker leaves after its idle timeout.
-    super::harness::eventually("no process", || server.worker_processes().is_empty().then_some(()));
+    crate::support::patience::eventually("no process", || server.worker_processes().is_empty().then_some(()));
     server.kill();
 
     let served = serving::load(&file, &[]).unwrap_or_else(|problems| panic!("{problems}"));

@@ -5,7 +5,8 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::harness::{App, Server, eventually};
+use super::super::support::patience::eventually;
+use super::harness::{App, Server};
 use super::processes;
 
 /// Changes the file and tells the gateway.

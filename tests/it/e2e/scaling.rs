@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::harness::{App, eventually};
+use super::super::support::patience::eventually;
+use super::harness::App;
 
 #[test]
 fn from_zero_and_back_to_zero() {

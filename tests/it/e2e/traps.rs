@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::harness::{App, Server, eventually};
+use super::super::support::patience::eventually;
+use super::harness::{App, Server};
 use super::processes;
 use super::puppet::{self, Puppet};
 

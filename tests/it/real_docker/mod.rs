@@ -26,6 +26,8 @@ use thermocline::real::launcher::{Known, LaunchSpec, Launcher, Report, Reporter}
 use thermocline::scheduler::{ExitCause, StartStage, StopMode};
 use thermocline::units::HostId;
 
+use super::support::patience::eventually;
+
 const HOST: HostId = HostId(0);
 const IMAGE: &str = "thermocline-test:busybox";
 const SOCKET: &str = "/var/run/docker.sock";
@@ -114,9 +116,7 @@ impl Bench {
 
     /// Until the worker has said so.
     fn await_output(&self, name: &str, text: &str) {
-        while !self.output(name).iter().any(|line| line == text) {
-            std::thread::yield_now();
-        }
+        eventually(text, || self.output(name).iter().any(|line| line == text).then_some(()));
     }
 
     fn store(&self) -> String {

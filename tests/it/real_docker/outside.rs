@@ -14,6 +14,7 @@ use thermocline::real::launcher::{Launcher, Report};
 use thermocline::scheduler::{ExitCause, StartStage, StopMode};
 use thermocline::units::ImageId;
 
+use super::super::support::patience::eventually;
 use super::{Bench, HOST, IMAGE, SOCKET, WAIT, docker, engine_is_here, required, spec};
 
 #[test]
@@ -38,14 +39,12 @@ fn workers_reach_the_gateway_and_are_reached_but_not_by_each_other() {
     assert_eq!((worker.as_str(), ports.len(), ports[0].0), ("w2-1", 1, 8000));
     assert!(ports[0].1.starts_with("127.0.0.1:"), "{ports:?}");
     // The engine's proxy accepts before the worker listens: asked until there is an answer.
-    let page = loop {
+    let page = eventually("a page", || {
         let mut stream = std::net::TcpStream::connect(&ports[0].1).expect("it is published");
         let mut page = String::new();
         let asked = stream.write_all(b"GET / HTTP/1.0\r\n\r\n").and_then(|()| stream.read_to_string(&mut page));
-        if asked.is_ok() && !page.is_empty() {
-            break page;
-        }
-    };
+        (asked.is_ok() && !page.is_empty()).then_some(page)
+    });
     assert!(page.ends_with("up\n"), "{page}");
 
     let network = format!("thermocline-{}-busy", bench.store());

@@ -8,14 +8,8 @@ use thermocline::real::gateway::{GatewayConfig, Limits, Times};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Running, answer, sent, told, until};
-
-/// Everything that comes until the gateway closes.
-async fn until_closed(socket: &mut TcpStream) -> Vec<u8> {
-    let mut seen = Vec::new();
-    let _ = socket.read_to_end(&mut seen).await;
-    seen
-}
+use super::super::support::patience::soon;
+use super::{Running, answer, sent, told, until, until_closed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_does_not_come_closes_the_connection_while_others_are_served() {
@@ -57,12 +51,16 @@ async fn a_client_that_reads_nothing_is_let_go() {
     let request = format!("GET /v2/q/status/{id} HTTP/1.1\r\nhost: x\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("sent");
     // Counted by the gateway when it gives up; the client has not read a byte.
-    loop {
-        let metrics = answer(gateway.get("/metrics")).await.text().await.expect("text");
-        if metrics.contains("connections_timed_out_total 1") {
-            break;
-        }
-    }
+    let given_up = async {
+        while !answer(gateway.get("/metrics"))
+            .await
+            .text()
+            .await
+            .expect("text")
+            .contains("connections_timed_out_total 1")
+        {}
+    };
+    soon("the gateway gives up", given_up).await;
     drop(socket);
 }
 
@@ -83,13 +81,7 @@ async fn connections_beyond_the_limit_of_an_address_are_closed_at_once() {
     assert!(until_closed(&mut third).await.is_empty());
     drop(kept);
     // The places are free again as soon as the gateway has seen the others go.
-    loop {
-        let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
-        let _ = socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-        if !until_closed(&mut socket).await.is_empty() {
-            break;
-        }
-    }
+    soon("a free place", gateway.place()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +125,7 @@ async fn going_down_refuses_new_jobs_takes_results_and_ends_when_all_is_answered
     slow.read_exact(&mut go_on).await.expect("the gateway wants the body");
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     let waiting = tokio::spawn(gateway.post("/v2/q/runsync", r#"{"input":2}"#).send());
-    until(|| gateway.stand_in.world().jobs.len() == 2).await;
+    until("two jobs", || gateway.stand_in.world().jobs.len() == 2).await;
     gateway.signal();
     let waited = waiting.await.expect("it ends").expect("an answer");
     let waited: serde_json::Value = waited.json().await.expect("JSON");

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use thermocline::real::core::api::JobStatus;
-use thermocline::real::gateway::{GatewayConfig, Times};
+use thermocline::real::gateway::{GatewayConfig, Limits, Times};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::super::support::patience::soon;
 use super::{Running, answer, sent, told, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,6 +69,7 @@ async fn runsync_sends_the_id_ahead_and_the_document_when_the_job_ends() {
     while !rest.contains("0\r\n\r\n") {
         let mut buffer = [0; 1024];
         let n = socket.read(&mut buffer).await.expect("the rest comes");
+        assert_ne!(n, 0, "closed after {rest}");
         rest.push_str(std::str::from_utf8(&buffer[..n]).expect("text"));
     }
     assert!(rest.contains(r#""status":"COMPLETED""#) && rest.contains(r#""output":42"#), "{rest}");
@@ -256,7 +258,21 @@ async fn an_openai_client_that_goes_away_cancels_its_job() {
     let gateway = Running::plain().await;
     let ask = gateway.post("/v2/q/openai/v1/completions", "{}");
     let asking = tokio::spawn(ask.send());
-    until(|| gateway.stand_in.world().jobs.len() == 1).await;
+    until("a job", || gateway.stand_in.world().jobs.len() == 1).await;
     asking.abort();
-    until(|| gateway.stand_in.world().cancelled.len() == 1).await;
+    until("its end", || gateway.stand_in.world().cancelled.len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_openai_client_that_goes_before_its_job_is_durable_cancels_it_too() {
+    let limits = Limits { connections_per_address: 1, ..Limits::default() };
+    let gateway = Running::start(GatewayConfig { limits, ..GatewayConfig::default() }).await;
+    gateway.stand_in.world().commits_slowly = true;
+    let asking = tokio::spawn(gateway.post("/v2/q/openai/v1/completions", "{}").send());
+    until("a job", || gateway.stand_in.world().jobs.len() == 1).await;
+    asking.abort();
+    // The one place of this address is free again: the gateway has seen the client go.
+    soon("the end of the connection", gateway.place()).await;
+    gateway.stand_in.world().commit();
+    until("the job's end", || gateway.stand_in.world().cancelled.len() == 1).await;
 }

@@ -57,7 +57,7 @@ async fn a_request_goes_to_the_worker_without_our_key_and_back_with_its_name() {
     assert!(seen.starts_with("POST /some/path%2Fx?a=1&b=%20 HTTP/1.1\r\n"), "{seen}");
     assert!(seen.contains("x-mine: 7\r\n") && seen.contains("body-1"), "{seen}");
     assert!(!seen.contains("secret-key"), "{seen}");
-    until(|| !gateway.stand_in.world().released.is_empty()).await;
+    until("the place given back", || !gateway.stand_in.world().released.is_empty()).await;
     assert!(gateway.stand_in.world().released[0].1, "the worker answered");
 }
 
@@ -80,7 +80,7 @@ async fn a_worker_that_does_not_answer_is_502_and_said_to_the_core() {
     let response = answer(gateway.get("/v2/lb/lb/x")).await;
     assert_eq!(response.status().as_u16(), 502);
     assert_eq!(response.headers()["x-runpod-worker-id"], "w1-1");
-    until(|| !gateway.stand_in.world().released.is_empty()).await;
+    until("the place given back", || !gateway.stand_in.world().released.is_empty()).await;
     assert!(!gateway.stand_in.world().released[0].1);
 }
 
@@ -90,7 +90,7 @@ async fn waiting_for_a_worker_has_an_end_in_the_platforms_words() {
     let gateway = Running::start(GatewayConfig { times, ..GatewayConfig::default() }).await;
     let (status, body) = told(gateway.get("/v2/lb/lb/x")).await;
     assert_eq!((status, &body["error"]), (400, &json!("timed out waiting for worker")));
-    until(|| !gateway.stand_in.world().released.is_empty()).await;
+    until("the place given back", || !gateway.stand_in.world().released.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use thermocline::units::ImageId;
 use tokio::sync::broadcast;
 
 type TakeAnswer = Answer<Result<Taken, Refusal>>;
+type Submitted = Result<(String, bool), Refusal>;
 
 /// A job as the stand-in keeps it.
 pub struct Job {
@@ -63,6 +64,9 @@ pub struct World {
     /// The core is slow to record what was fetched: it never does.
     pub forgets_cursors: bool,
     notices: Option<broadcast::Sender<JobNotice>>,
+    /// Jobs are taken but the answer is not given: the core is making them durable.
+    pub commits_slowly: bool,
+    uncommitted: Vec<(Answer<Submitted>, Submitted)>,
 }
 
 /// A handle on the stand-in, and the world behind it.
@@ -120,6 +124,11 @@ impl World {
     /// Stop polls that are held.
     pub fn stops_open(&self) -> usize {
         self.stops.len()
+    }
+
+    /// Answers the submissions that wait for it.
+    pub fn commit(&mut self) {
+        self.uncommitted.drain(..).for_each(|(answer, submitted)| reply(answer, submitted));
     }
 
     fn job_there(&self, endpoint: &str, id: &str) -> Result<(), Refusal> {
@@ -254,7 +263,13 @@ impl World {
     #[allow(clippy::too_many_lines, reason = "one arm per request")]
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Submit(submission, answer) => reply(answer, Ok(self.submit(*submission))),
+            Request::Submit(submission, answer) => {
+                let submitted = Ok(self.submit(*submission));
+                self.uncommitted.push((answer, submitted));
+                if !self.commits_slowly {
+                    self.commit();
+                }
+            }
             Request::Live { endpoint, id, answer } => {
                 let view = self.view(&id).filter(|view| view.endpoint == endpoint && !view.status.is_final());
                 reply(answer, view);

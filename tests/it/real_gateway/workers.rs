@@ -48,9 +48,9 @@ async fn trap_2_a_poll_whose_connection_is_gone_takes_nothing() {
     let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
     let head = format!("GET /v2/q/job-take/w1-1?x=1 HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\n\r\n");
     socket.write_all(head.as_bytes()).await.expect("sent");
-    until(|| gateway.stand_in.world().takes_seen == 1).await;
+    until("a take", || gateway.stand_in.world().takes_seen == 1).await;
     drop(socket);
-    until(|| gateway.stand_in.world().takes_over == 1).await;
+    until("its end", || gateway.stand_in.world().takes_over == 1).await;
     let id = gateway.run("1").await;
     assert_eq!(sent(gateway.take("w2-1")).await["id"], json!(id), "the job is there for a worker that listens");
 }
@@ -104,7 +104,8 @@ async fn trap_5_going_down_ends_both_polls_with_204() {
     let mut gateway = Running::plain().await;
     let stop = gateway.worker(gateway.get("/v2/q/job-stop/w1-1?gpu=x"), "w1-1");
     let polls = [tokio::spawn(gateway.take("w1-1").send()), tokio::spawn(stop.send())];
-    until(|| gateway.stand_in.world().takes_seen == 1 && gateway.stand_in.world().stops_open() == 1).await;
+    let held = || gateway.stand_in.world().takes_seen == 1 && gateway.stand_in.world().stops_open() == 1;
+    until("both polls", held).await;
     gateway.signal();
     for poll in polls {
         assert_eq!(poll.await.expect("it ends").expect("an answer").status().as_u16(), 204);
