@@ -37,6 +37,11 @@ const MAX: ParamSpec = ParamSpec {
     kind: ParamKind::Number { min: 0.0, max: 604_800.0, default: 3_600.0 },
     doc: "seconds that are never exceeded (the platform's own range ends at 3600)",
 };
+const MAX_OTHERS: ParamSpec = ParamSpec {
+    name: "max_others_s",
+    kind: ParamKind::Number { min: 0.0, max: 604_800.0, default: 604_800.0 },
+    doc: "max_s of all workers but the first: a job that comes later can often wait for another one, which the gaps do not tell",
+};
 const SEED: ParamSpec = ParamSpec {
     name: "seed",
     kind: ParamKind::Whole { min: 0, max: u32::MAX, default: 1 },
@@ -87,7 +92,7 @@ pub(super) const SKI_STATISTICAL: Entry<dyn KeepAlivePolicy> = Entry {
     source: SOURCE,
     weakness: "gaps that change faster than it learns; one timeout for busy and rare workers",
     params: &[START, WAIT_VALUE, MAX, WINDOW, REFIT, ENOUGH],
-    build: |params| Box::new(Statistical::new(params, false)),
+    build: |params| Box::new(Statistical::new(params, None)),
 };
 
 pub(super) const RANK_TIMEOUT: Entry<dyn KeepAlivePolicy> = Entry {
@@ -96,8 +101,8 @@ pub(super) const RANK_TIMEOUT: Entry<dyn KeepAlivePolicy> = Entry {
     formula: "per rank: argmin over t of sum min(gap, t) + K [gap > t], K = D (1 + wait_value) + E, over the latest window_gaps",
     source: "policies 4, 7.2: follows the structure of the clairvoyant optimum; Lu and Chen, arXiv 1112.0442",
     weakness: "gaps that change faster than it learns; dispatch other than mru or rank",
-    params: &[START, WAIT_VALUE, MAX, WINDOW, REFIT, ENOUGH],
-    build: |params| Box::new(Statistical::new(params, true)),
+    params: &[START, WAIT_VALUE, MAX, MAX_OTHERS, WINDOW, REFIT, ENOUGH],
+    build: |params| Box::new(Statistical::new(params, Some(params.number("max_others_s")))),
 };
 
 /// What a restart costs, in idle seconds.
@@ -144,11 +149,11 @@ impl KeepAlivePolicy for BreakEven {
     }
 }
 
-/// `ski_statistical`, and with `by_rank` `rank_timeout`.
+/// `ski_statistical`, and with `max_others_s` `rank_timeout`.
 #[derive(Clone, Debug)]
 pub struct Statistical {
     price: RestartPrice,
-    by_rank: bool,
+    max_others_s: Option<f64>,
     window: usize,
     refit: u32,
     enough: usize,
@@ -163,10 +168,10 @@ struct Learned {
 }
 
 impl Statistical {
-    fn new(params: &Params, by_rank: bool) -> Statistical {
+    fn new(params: &Params, max_others_s: Option<f64>) -> Statistical {
         Statistical {
             price: RestartPrice::new(params),
-            by_rank,
+            max_others_s,
             window: params.whole("window_gaps") as usize,
             refit: params.whole("refit_gaps"),
             enough: params.whole("min_gaps") as usize,
@@ -179,9 +184,11 @@ impl Statistical {
 impl KeepAlivePolicy for Statistical {
     fn idle_timeout(&mut self, idle: &IdleStart<'_>) -> Option<Span> {
         let restart_s = self.price.restart_s(idle);
-        let law = if self.by_rank { idle.rank as usize - 1 } else { 0 };
+        let law = if self.max_others_s.is_some() { idle.rank as usize - 1 } else { 0 };
         let known = self.laws.get_mut(law).filter(|law| law.len() >= self.enough);
-        self.price.capped(known.map_or(restart_s, |law| law.best_timeout(restart_s, self.refit)))
+        let timeout_s = known.map_or(restart_s, |law| law.best_timeout(restart_s, self.refit));
+        let most_s = self.max_others_s.filter(|_| idle.rank > 1).unwrap_or(f64::INFINITY);
+        self.price.capped(timeout_s.min(most_s))
     }
 
     fn learns(&self) -> bool {
@@ -189,7 +196,7 @@ impl KeepAlivePolicy for Statistical {
     }
 
     fn needed(&mut self, now: Time, workers: u32) {
-        let (laws, by_rank, window) = (&mut self.laws, self.by_rank, self.window);
+        let (laws, by_rank, window) = (&mut self.laws, self.max_others_s.is_some(), self.window);
         self.ranks.set(now, workers, |rank, gap_s| {
             let law = if by_rank { rank - 1 } else { 0 };
             if laws.len() <= law {
@@ -264,6 +271,15 @@ mod tests {
         assert_eq!(timeout_s(&mut *policy, 1, 0), 4.0);
         assert_eq!(timeout_s(&mut *policy, 2, 1), 0.0);
         assert_eq!(timeout_s(&mut *policy, 3, 2), 10.0, "nothing is known of rank 3: break-even");
+    }
+
+    #[test]
+    fn workers_beside_others_may_have_a_limit_of_their_own() {
+        let choice = PolicyChoice::named("rank_timeout").with("max_s", 8.0).with("max_others_s", 3.0);
+        let mut policy = registry::keep_alive(&choice).expect("allowed");
+        assert_eq!([1, 2, 5].map(|rank| timeout_s(&mut *policy, rank, 0)), [8.0, 3.0, 3.0], "10 s by themselves");
+        let choice = PolicyChoice::named("rank_timeout").with("max_s", 2.0).with("max_others_s", 3.0);
+        assert_eq!(timeout_s(&mut *registry::keep_alive(&choice).expect("allowed"), 2, 0), 2.0);
     }
 
     #[test]

@@ -85,6 +85,14 @@ impl Figure {
         self == Figure::SloAttainment
     }
 
+    /// Differences up to this are none: seconds of waiting that nobody notices, where starts take many.
+    pub fn alike(self) -> f64 {
+        match self {
+            Figure::WaitMean | Figure::WaitP50 | Figure::WaitP95 | Figure::WaitP99 => 0.05,
+            Figure::Cost | Figure::SloAttainment | Figure::ColdStartShare | Figure::LostJobs => 0.0,
+        }
+    }
+
     /// What counts as one unit of missing a limit of `value`: the value itself, but never nothing.
     pub fn unit(self, value: f64) -> f64 {
         match self {
@@ -184,10 +192,17 @@ impl Goal {
         limits
     }
 
-    /// What is looked at in turn, each where those before it are the same: who asks for the shortest p95 wait for the money does not
+    /// What is looked at in turn, each where those before it are alike: who asks for the shortest p95 wait for the money does not
     /// want to save before nobody waits.
     pub fn order(&self) -> [Figure; 3] {
         [self.minimized, Figure::WaitMean, Figure::Cost]
+    }
+
+    /// The first figure of the order that is not alike is smaller in `one` than in `other`.
+    pub fn is_better(&self, one: &[Sample], other: &[Sample], profile: Profile) -> bool {
+        let differ = |figure: &Figure| figure.mean(other, profile) - figure.mean(one, profile);
+        let mut differences = self.order().into_iter().map(|figure| (figure.alike(), differ(&figure)));
+        differences.find(|(alike, by)| by.abs() > *alike).is_some_and(|(_, by)| by > 0.0)
     }
 }
 
@@ -220,6 +235,23 @@ mod tests {
             let message = Limit::parse(wrong).unwrap_err();
             assert!(message.contains(wrong) && message.contains("allowed"), "{message}");
         }
+    }
+
+    #[test]
+    fn hundredths_of_a_second_decide_nothing_and_money_does() {
+        let of = |wait_p95_s: f64, wait_mean_s: f64, usd: f64| {
+            [Sample { wait_p95_s, wait_mean_s, cost_usd: [usd, usd], ..Sample::default() }]
+        };
+        let is_better = |goal: Goal, one: [Sample; 1], other: [Sample; 1]| {
+            (goal.is_better(&one, &other, Profile::Documented), goal.is_better(&other, &one, Profile::Documented))
+        };
+        let quick = Goal::no_dearer_than_default;
+        assert_eq!(is_better(quick(), of(1.0, 0.5, 9.0), of(1.2, 0.1, 1.0)), (true, false), "the p95 wait first");
+        assert_eq!(is_better(quick(), of(1.02, 0.1, 9.0), of(1.0, 0.5, 1.0)), (true, false), "then the mean");
+        assert_eq!(is_better(quick(), of(1.02, 0.52, 1.0), of(1.0, 0.5, 1.01)), (true, false), "then the bill");
+        assert_eq!(is_better(quick(), of(1.0, 0.5, 1.0), of(1.02, 0.5, 1.0)), (false, false), "nothing to choose");
+        let cheap = Goal::no_worse_than_default;
+        assert_eq!(is_better(cheap(), of(2.0, 2.0, 1.0), of(0.0, 0.0, 1.01)), (true, false));
     }
 
     #[test]

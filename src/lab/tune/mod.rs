@@ -133,7 +133,6 @@ pub fn tune(
     search.race(watch);
     let kept = choose(&mut search, options);
     let limits = options.goal.limits(search.default_samples(), options.profile);
-    let minimized = |samples: &[Sample]| options.goal.minimized.mean(samples, options.profile);
     let tuned_point = |of: &Evaluated| tuned_point(of, &search, &bases, meets(&of.samples, &limits, options.profile));
     let chosen = kept.as_ref().map(|kept| &kept.of);
     let tuned = chosen.map(tuned_point);
@@ -160,7 +159,8 @@ pub fn tune(
         ..Tuning::default()
     };
     // The defaults are settings too.
-    if tuning.baseline.meets && chosen.is_none_or(|of| minimized(&found.default) <= minimized(&of.samples)) {
+    let better_than_default = |of: &Evaluated| options.goal.is_better(&of.samples, &found.default, options.profile);
+    if tuning.baseline.meets && chosen.is_none_or(|of| !better_than_default(of)) {
         tuning.chosen = Some(tuning.baseline.clone());
         let better = if options.goal.minimized == Figure::Cost { "cheaper" } else { "better" };
         tuning
@@ -215,12 +215,16 @@ fn choose(search: &mut Search<'_>, options: &Options) -> Option<Kept> {
         let gain = |found: &[Option<Evaluated>; 2]| found[place].as_ref().map_or(0.0, |of| search.gain(of));
         let most = all.iter().map(|(_, found)| gain(found)).fold(0.0, f64::max);
         // The margin is there to be safe, not to give away most of what is gained over the defaults, if these meet the goal.
-        let pays = |found: &[Option<Evaluated>; 2]| {
-            options.goal.as_default.is_empty() || !beatable || most > 0.0 && gain(found) >= MARGIN_WORTH * most
+        let pays = |found: &[Option<Evaluated>; 2], of: &Evaluated| {
+            let better = || options.goal.is_better(&of.samples, search.default_samples(), options.profile);
+            options.goal.as_default.is_empty() || !beatable || better() && gain(found) >= MARGIN_WORTH * most
         };
-        let kept = all.iter().find(|(_, found)| found[place].is_some() && pays(found));
-        if let Some((margin, found)) = kept {
-            return found[place].clone().map(|of| Kept { of, margin: *margin, in_parts });
+        let paying = |(margin, found): &(f64, [Option<Evaluated>; 2])| {
+            let of = found[place].as_ref().filter(|of| pays(found, of))?;
+            Some(Kept { of: of.clone(), margin: *margin, in_parts })
+        };
+        if let Some(kept) = all.iter().find_map(paying) {
+            return Some(kept);
         }
     }
     all.into_iter().next_back().and_then(|(margin, [of, _])| Some(Kept { of: of?, margin, in_parts: false }))

@@ -4,12 +4,14 @@
 //! surcharge on its cost: little data often shows a miss that more data does not confirm. Endpoints race with the same settings; the
 //! steps give each its own ([`apart`](super::apart)).
 
+mod steps;
+
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde_json::{Map, Value as Json};
 
-use super::apart::{Part, combine};
+use super::apart::Part;
 use super::goal::{Figure, Limit};
 use super::space::{Base, Setting, Trial};
 use super::{Options, TuneError};
@@ -36,17 +38,11 @@ const ENTRY_SHARE: f64 = 0.6;
 const SURCHARGE: f64 = 3.0;
 /// Figures that differ by such a share of one, or by such a share of their unit, are the same, as far as anybody can tell.
 const ALIKE: f64 = 0.002;
-/// Best trials from which steps are made, and as many again that are the best of other policies.
-const PARENTS: usize = 4;
 /// Best trials of which is kept what each endpoint yielded, for combinations.
 const POOL: usize = 64;
 /// Share of the budget that is kept for a second look at the best ones, and most of them that are looked at.
 const SECOND_LOOK_SHARE: f64 = 0.1;
 const FINALISTS: usize = 12;
-/// Steps are this long at first, and this long when the budget is spent.
-const FIRST_STEP: f64 = 0.25;
-const LAST_STEP: f64 = 0.02;
-
 /// Settings with their runs on all of the training data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluated {
@@ -169,10 +165,21 @@ impl<'a> Search<'a> {
             let value = |of: &Evaluated| self.figure(figure, &of.samples);
             fit[..alike].sort_by(|a, b| value(a).total_cmp(&value(b)));
             let least = fit.first().map_or(0.0, &value);
-            alike = fit[..alike].partition_point(|of| value(of) <= least + ALIKE * figure.unit(least));
+            alike =
+                fit[..alike].partition_point(|of| value(of) <= least + figure.alike().max(ALIKE * figure.unit(least)));
         }
         let first = fit.first().cloned();
-        let kept = fit.into_iter().take(FINALISTS).find(|of| self.keeps_in_parts(&of.trial));
+        // The best ones are mostly alike: half of those that are looked at again are the best of other policies.
+        let mut seen = vec![0; self.bases.len()];
+        let mut finalists: Vec<Evaluated> = Vec::new();
+        for of in fit {
+            let of_policy = &mut seen[of.trial.common.base];
+            *of_policy += 1;
+            if finalists.len() < FINALISTS / 2 || *of_policy == 1 && finalists.len() < FINALISTS {
+                finalists.push(of);
+            }
+        }
+        let kept = finalists.into_iter().find(|of| self.keeps_in_parts(&of.trial));
         [first, kept]
     }
 
@@ -271,7 +278,7 @@ impl<'a> Search<'a> {
             let anywhere = (attempt / self.bases.len().max(1)).is_multiple_of(2);
             let places = match anywhere {
                 true => self.bases[base].drawn(&mut self.stream),
-                false => self.bases[base].near(&[], FIRST_STEP, &mut self.stream),
+                false => self.bases[base].near(&[], steps::FIRST_STEP, &mut self.stream),
             };
             let trial = Trial::of(base, places);
             if self.is_new(&trial) {
@@ -360,11 +367,15 @@ impl<'a> Search<'a> {
     /// Best first: by what is made small with the surcharge, then by the rest; equal ones in the order in which they were tried.
     fn ranked(&self, mut evaluated: Vec<Evaluated>, limits: &[Limit], trust: f64) -> Vec<Evaluated> {
         let [_, then @ ..] = self.options.goal.order();
+        // In steps, so that alike is alike: differences from one to the next would go round in a circle.
+        let stepped = |figure: Figure, of: &Evaluated| {
+            let (value, step) = (self.figure(figure, &of.samples), figure.alike());
+            if step > 0.0 { (value / step).round() } else { value }
+        };
         evaluated.sort_by(|a, b| {
             let by_score = self.score(a, limits, trust).total_cmp(&self.score(b, limits, trust));
-            then.iter().fold(by_score, |order, figure| {
-                order.then_with(|| self.figure(*figure, &a.samples).total_cmp(&self.figure(*figure, &b.samples)))
-            })
+            then.iter()
+                .fold(by_score, |order, figure| order.then_with(|| stepped(*figure, a).total_cmp(&stepped(*figure, b))))
         });
         evaluated
     }
@@ -393,108 +404,19 @@ impl<'a> Search<'a> {
     }
 
     fn score_of(&self, samples: &[Sample], limits: &[Limit], trust: f64) -> f64 {
+        self.surcharged(samples, limits, trust, self.options.margin, SURCHARGE)
+    }
+
+    fn surcharged(&self, samples: &[Sample], limits: &[Limit], trust: f64, margin: f64, surcharge: f64) -> f64 {
         let minimized = self.options.goal.minimized;
         // Not of its own value: where nobody waits, each miss of a limit would be free.
         let unit = minimized.unit(self.figure(minimized, &self.default_last));
         let missed = |limit: &Limit| {
-            let missed = limit.missed(samples, self.options.margin, self.options.profile);
+            let missed = limit.missed(samples, margin, self.options.profile);
             // Minutes tell less of waits than of the bill.
             if limit.figure == Figure::Cost || trust >= 1.0 { missed } else { trust * missed.min(1.0) }
         };
         let missed: f64 = limits.iter().map(missed).sum();
-        self.figure(minimized, samples) + SURCHARGE * unit * missed
-    }
-
-    /// Small steps from the best so far, on all of the training data, until the budget is spent or nothing new comes up. Where endpoints
-    /// may differ, first what looks best of all combinations of what is known.
-    fn steps(&mut self, watch: &(dyn Fn(usize, usize) + Sync)) {
-        let rung = self.last_rung();
-        let limits = self.options.goal.limits(&self.default_last, self.options.profile);
-        // The number of threads must not show: a generation has a size of its own.
-        let generation = 3 * PARENTS;
-        let budget = self.options.budget - (SECOND_LOOK_SHARE * self.options.budget as f64) as usize;
-        let begun = self.runs;
-        while self.runs + rung.len() <= budget && !self.all.is_empty() {
-            let all = std::mem::take(&mut self.all);
-            self.all = self.ranked(all, &limits, 1.0);
-            self.all.iter_mut().skip(POOL).for_each(|of| of.parts = Arc::default());
-            let spent = (self.runs - begun) as f64 / (budget - begun).max(1) as f64;
-            let step = FIRST_STEP * libm::pow(LAST_STEP / FIRST_STEP, spent);
-            let parents = self.parents();
-            let most = generation.min((budget - self.runs) / rung.len());
-            let mut children = self.combinations(&limits, rung.len());
-            children.truncate(most);
-            for attempt in 0..4 * generation {
-                if children.len() >= most {
-                    break;
-                }
-                let child = self.child(&parents[attempt % parents.len()], step);
-                if self.is_new(&child) {
-                    children.push(child);
-                }
-            }
-            if children.is_empty() {
-                return;
-            }
-            let mut evaluated = self.evaluate(children, rung);
-            if evaluated.is_empty() {
-                return;
-            }
-            self.all.append(&mut evaluated);
-            watch(self.runs, self.options.budget);
-        }
-    }
-
-    /// The best trials in turn with the best ones of other policies.
-    fn parents(&self) -> Vec<Trial> {
-        let best: Vec<&Trial> = self.all.iter().take(PARENTS).map(|of| &of.trial).collect();
-        let mut seen: Vec<usize> = best.iter().map(|trial| trial.common.base).collect();
-        let mut parents: Vec<Trial> = best.into_iter().cloned().collect();
-        for of in self.all.iter().skip(PARENTS) {
-            if parents.len() < 2 * PARENTS && !seen.contains(&of.trial.common.base) {
-                seen.push(of.trial.common.base);
-                parents.push(of.trial.clone());
-            }
-        }
-        parents
-    }
-
-    /// What looks best of all combinations of the settings that endpoints had so far, as seen from each parent; new ones only.
-    fn combinations(&mut self, limits: &[Limit], runs: usize) -> Vec<Trial> {
-        let known: Vec<&Evaluated> = self.all.iter().filter(|of| !of.parts.is_empty()).collect();
-        let pool: Vec<&[Part]> = known.iter().map(|of| of.parts.as_slice()).collect();
-        let score = |sample: &Sample| self.score_of(std::slice::from_ref(sample), limits, 1.0);
-        let from = 0..PARENTS.min(known.len());
-        let best = from.map(|from| combine(&pool, from, runs, &score));
-        let each = |chosen: Vec<usize>| -> Vec<Setting> {
-            chosen.iter().enumerate().map(|(number, of)| known[*of].trial.endpoint(number).clone()).collect()
-        };
-        let trials: Vec<Trial> = best.filter_map(|chosen| Trial::of_each(&each(chosen))).collect();
-        trials.into_iter().filter(|trial| self.is_new(trial)).collect()
-    }
-
-    /// A step from `parent`. Where endpoints may differ each takes one of its own, some of them from other settings that are known: a
-    /// run tells of all of them.
-    fn child(&mut self, parent: &Trial, step: f64) -> Trial {
-        if self.apart.is_empty() {
-            return Trial { common: self.near(&parent.common, step), ..parent.clone() };
-        }
-        let each: Vec<Setting> = (0..self.apart.len())
-            .map(|number| {
-                let elsewhere = self.stream.uniform() < 0.5;
-                let place = self.stream.below(self.all.len().min(POOL));
-                let from = if elsewhere { &self.all[place].trial } else { parent }.endpoint(number).clone();
-                self.near(&from, step)
-            })
-            .collect();
-        Trial::of_each(&each).unwrap_or_else(|| parent.clone())
-    }
-
-    fn near(&mut self, setting: &Setting, step: f64) -> Setting {
-        let base = &self.bases[setting.base];
-        if base.dimensions.is_empty() {
-            return setting.clone();
-        }
-        Setting { base: setting.base, places: base.near(&setting.places, step, &mut self.stream) }
+        self.figure(minimized, samples) + surcharge * unit * missed
     }
 }

@@ -92,6 +92,22 @@ fn the_shortest_waits_for_no_more_money_are_found() {
     assert!(words.contains("the shortest p95 wait") && words.contains("cost_usd no more than"), "{words}");
 }
 
+/// A request every three seconds, so that the worker stays and nobody but the first waits, under the defaults as well: what can be had
+/// is a smaller bill for the same waits. A mean wait that is shorter by hundredths of a second is no reason against it.
+#[test]
+fn where_waits_are_alike_the_cheaper_one_is_better_than_the_defaults() {
+    let app = CLOCKWORK.replace("max_jobs: 60", "max_jobs: 300").replace("gap_s: 20", "gap_s: 3");
+    let scratch = Scratch::new("alike", &app);
+    let options =
+        scratch.options(&["queue_delay"], &["idle_timeout_s=1.0..300.0:log"], Goal::no_dearer_than_default(), 200);
+    let tuning = found(&options, 2);
+    let chosen = tuning.chosen.as_ref().unwrap();
+    assert_eq!((tuning.baseline.wait_p95_s, chosen.wait_p95_s, tuning.verdict.holds), (0.0, 0.0, Some(true)));
+    assert!(chosen.cost_documented_usd < tuning.baseline.cost_documented_usd, "{tuning:?}");
+    let timeout = chosen.settings["idle_timeout_s"].as_f64().unwrap();
+    assert!((1.9..3.0).contains(&timeout), "{timeout}");
+}
+
 /// The clockwork beside an endpoint with a request every ten minutes. All but one job in twenty must start within a second: the busy
 /// endpoint needs a worker that stays, the quiet one may let its few requests wait.
 #[test]
