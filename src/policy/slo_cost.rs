@@ -17,6 +17,8 @@
 //!   P(wait > slo_s) <= `miss` by Erlang's C formula for the arrival rate of the last `half_life_s`. Without this a queue could stay for
 //!   ever in which everybody is late and nobody is helped by a start alone.
 //!
+//! With `late_share`, patience is steered so that this share of the jobs is late (see `budget`): a promise about p95 leaves one in twenty.
+//!
 //! Down by the keep-alive policy: meant for `rank_timeout`, which weighs idling against the next start for each rank of workers.
 //! With `cancel_starts`, starts that no waiting job needs any more are called off.
 //!
@@ -24,11 +26,15 @@
 //! knowledge. Does badly on: service times without a usable mean (heavy tails: half the waits are guessed wrong), starts that vary a
 //! lot, and growth within the length of a start (those who will come are not foreseen).
 
+mod budget;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use budget::{Budget, Late};
 
 use super::params::{ParamKind, ParamSpec, Params};
 use super::registry::Entry;
@@ -67,6 +73,11 @@ const PARAMS: &[ParamSpec] = &[
         name: "miss",
         kind: ParamKind::Number { min: 0.0001, max: 1.0, default: 0.05 },
         doc: "share of jobs that may wait beyond slo_s in a steady state; 1 = only the jobs that are there count",
+    },
+    ParamSpec {
+        name: "late_share",
+        kind: ParamKind::Number { min: 0.0, max: 0.5, default: 0.0 },
+        doc: "share of the jobs that may wait beyond slo_s: patience grows while fewer do and shrinks while more do; 0 = patience stays",
     },
     ParamSpec {
         name: "cancel_starts",
@@ -120,6 +131,7 @@ pub struct SloCost {
     start_s: f64,
     service: Service,
     load: Load,
+    budget: Budget,
 }
 
 /// Which of the waiting jobs may get a start: the oldest that are late anyway, and those that have waited long enough for one.
@@ -136,6 +148,8 @@ struct Limits {
 struct Learned {
     service: Service,
     load: Load,
+    #[serde(default)]
+    late: Late,
 }
 
 /// Measured service times.
@@ -238,6 +252,7 @@ impl SloCost {
             start_s: params.number("start_s"),
             service: Service { prior_s: params.number("service_s"), ..Service::default() },
             load: Load::default(),
+            budget: Budget::new(params.number("late_share")),
         }
     }
 
@@ -290,7 +305,9 @@ impl SloCost {
         let restart_s = start_s + seen.stop_s();
         let shared = self.workers_for(late, restart_s, seen.concurrency);
         // Jobs that are still patient ask for nothing.
-        let hold_s = self.patience * (self.slo_s - start_s).max(0.0);
+        let spare_s = (self.slo_s - start_s).max(0.0);
+        let fills = self.service.mean_s() / (f64::from(seen.concurrency) * spare_s.max(1e-3));
+        let hold_s = self.budget.patience(self.patience, fills) * spare_s;
         let held = if hold_s > 0.0 { seen.details.waiting_longer_than(Span::from_secs(hold_s)) } else { u32::MAX };
         let steady = if self.any_late(seen, free.clone(), held.max(lost)) { self.steady(seen) } else { 0 };
         let starts = shared.max(steady).saturating_sub(current).min(room);
@@ -422,6 +439,7 @@ impl ScalingPolicy for SloCost {
     fn advise(&mut self, seen: &Observation<'_>) -> Advice {
         self.service.see(seen);
         self.load.see(seen, self.half_life_s);
+        self.budget.see(seen, self.slo_s);
         let current = seen.up_or_coming();
         let advice = |workers, surplus, ask_again| {
             let reason = if current == 0 { ScaleReason::FromZero } else { ScaleReason::Policy };
@@ -429,6 +447,7 @@ impl ScalingPolicy for SloCost {
         };
         if seen.queued > 0 {
             let (starts, look_again) = self.starts(seen);
+            let look_again = [look_again, self.budget.look_again(seen, self.slo_s)].into_iter().flatten().min();
             return advice(current + starts, Surplus::KeepAlive, look_again);
         }
         if self.cancel_starts && seen.starting + seen.throttled > 0 {
@@ -438,12 +457,12 @@ impl ScalingPolicy for SloCost {
     }
 
     fn save(&self) -> Value {
-        json!({ "service": self.service, "load": self.load })
+        json!({ "service": self.service, "load": self.load, "late": self.budget.late })
     }
 
     fn load(&mut self, state: &Value) -> Result<(), BadPolicyState> {
         let kept = Learned::deserialize(state).map_err(|error| BadPolicyState(error.to_string()))?;
-        (self.service, self.load) = (kept.service, kept.load);
+        (self.service, self.load, self.budget.late) = (kept.service, kept.load, kept.late);
         Ok(())
     }
 }

@@ -6,9 +6,14 @@ use super::endpoint::Absent;
 use super::job::{Jobs, Queue};
 use super::slab::Slab;
 use super::worker::{AfterStop, Class, Worker};
-use super::{Command, ExtraMode, Phase, ScaleReason, Scheduler, Slots, StopMode, WorkerKind, WorkerReason};
+use super::{Command, ExtraMode, Phase, PickUp, ScaleReason, Scheduler, Slots, StopMode, WorkerKind, WorkerReason};
 use crate::policy::{Advice, Details, Observation, Surplus, Trigger, WorkerView};
 use crate::units::{EndpointId, JobId, Span, Time, UsdPerSecond, WorkerId};
+
+/// A worker without an open take asks for its next job within such a time: the SDK polls once a second (worker-protocol).
+const PICK_UP_LONGEST: Span = Span(2_000_000);
+/// A worker that is kept up for that is looked at again after this.
+const PICK_UP_LOOK: Span = Span(100_000);
 
 struct Rows<'a> {
     now: Time,
@@ -313,7 +318,13 @@ impl Scheduler {
         // A rule that holds workers ahead of demand is as good a reason to stay as the endpoint's own lower bound.
         let floor = entry.active.max(entry.policies.scaling.floor().min(entry.max));
         if idle && entry.tally.up_or_coming() > floor {
-            self.put_to_sleep(id, WorkerReason::IdleTimeout);
+            if self.is_about_to_take(id) {
+                let look = self.now + PICK_UP_LOOK;
+                self.worker_mut(id).idle_deadline = look;
+                self.worker_deadlines.arm(id.slot(), look);
+            } else {
+                self.put_to_sleep(id, WorkerReason::IdleTimeout);
+            }
         } else if idle {
             // Kept up in place of an active worker that is missing, or by the scaling policy; asked again after another timeout, but
             // not for ever at this very instant where the timeout is 0.
@@ -322,6 +333,17 @@ impl Scheduler {
             let worker = self.worker_mut(id);
             worker.idle_deadline = worker.idle_deadline.max(soonest);
         }
+    }
+
+    /// Jobs wait that the idle worker will take as soon as it asks: a stop now would be followed by a start for them.
+    fn is_about_to_take(&self, id: WorkerId) -> bool {
+        let worker = self.worker(id);
+        let entry = &self.endpoints[worker.endpoint.index()];
+        entry.spec.pick_up == PickUp::Pull
+            && worker.open_takes == 0
+            && !worker.outdated
+            && entry.queue.len() + entry.queue_low.len() > 0
+            && self.now.since(worker.last_used) < PICK_UP_LONGEST
     }
 
     /// The worker stops (frozen where the endpoint freezes its workers) and stays in its slot.

@@ -137,3 +137,41 @@ fn the_rest_of_a_job_is_learned_from_how_long_jobs_take() {
     assert!((ends[2] - 1.5 * ends[1]).abs() < 1e-9);
     assert_eq!(service.ends_s(1, 2.0).collect::<Vec<_>>(), [7.0], "how long one alone has run is known");
 }
+
+/// Patience after jobs of which so many were late, where one in twenty may be.
+fn patience_after(jobs: u64, late: u64, fills: f64) -> f64 {
+    let mut budget = Budget::new(0.05);
+    for job in 1..=jobs {
+        // Each job is looked at when it has waited for 6 s (late) or 1 s, and is gone when the next one comes.
+        let scene = Scene(vec![], vec![if job <= late { 6.0 } else { 1.0 }]);
+        let now = Observation { arrived: job, details: &scene, ..seen(job as f64, (1, 0), (0, 0, 0)) };
+        budget.see(&now, 5.0);
+        // A second look at the same job counts nothing twice.
+        budget.see(&now, 5.0);
+    }
+    budget.patience(0.6, fills)
+}
+
+#[test]
+fn patience_follows_the_share_of_late_jobs() {
+    // 200 jobs earn 10 late ones of the 20 that can be saved up.
+    assert!((patience_after(200, 0, 0.0) - 0.8).abs() < 1e-9);
+    assert!((patience_after(200, 10, 0.0) - 0.6).abs() < 1e-9, "as many as may be");
+    assert!((patience_after(200, 20, 0.0) - 0.4).abs() < 1e-9, "{}", patience_after(200, 20, 0.0));
+    assert_eq!((patience_after(4_000, 0, 0.0), patience_after(100, 100, 0.0)), (1.0, 0.19999999999999996));
+    // Jobs that fill a worker for a quarter of the time do not wait longer before a start, but shorter.
+    assert_eq!(patience_after(200, 0, 0.25), 0.6);
+    assert!(patience_after(200, 20, 0.25) < 0.41);
+    assert_eq!(Budget::new(0.0).patience(0.75, 0.0), 0.75);
+}
+
+#[test]
+fn the_oldest_is_looked_at_when_it_becomes_late() {
+    let look = |share: f64, waited_s: f64| {
+        let scene = Scene(vec![], vec![waited_s]);
+        let oldest_wait = Some(Span::from_secs(waited_s));
+        Budget::new(share)
+            .look_again(&Observation { details: &scene, oldest_wait, ..seen(9.0, (1, 0), (0, 0, 0)) }, 5.0)
+    };
+    assert_eq!((look(0.05, 2.0), look(0.05, 6.0), look(0.0, 2.0)), (Some(Span(3_001_000)), None, None));
+}
