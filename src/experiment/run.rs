@@ -22,7 +22,7 @@ pub struct RunOptions {
     /// Billed sessions are rounded up to seconds, or not (clean mode).
     pub rounding: Rounding,
     /// Part of the run in which figures count. `None`: from the plan's warm-up on; a plan with a warm-up and a duration also
-    /// stops counting at its duration, so that the drain does not blur a steady state.
+    /// stops counting at its duration, unless the drain counts ([`Plan::counts_drain`]).
     pub window: Option<Window>,
 }
 
@@ -95,7 +95,7 @@ fn window_of(plan: &Plan) -> Window {
     if plan.warm_up.is_zero() {
         return Window::ALL;
     }
-    let until = plan.duration.map_or(Time::MAX, |duration| Time::ZERO + duration);
+    let until = plan.duration.filter(|_| !plan.counts_drain).map_or(Time::MAX, |duration| Time::ZERO + duration);
     Window { from: Time::ZERO + plan.warm_up, until }
 }
 
@@ -185,6 +185,12 @@ mod tests {
         let submitted = outcome.summary.total.jobs.submitted;
         assert!(submitted > 1_000 && submitted < 2_000, "{submitted}");
         assert_eq!((outcome.summary.observed_from_s, outcome.summary.observed_s), (20.0, 30.0));
+        // Where what is put off has to be paid for, the jobs are the same and the bill goes on.
+        let drained = run(&Plan { counts_drain: true, ..plan }, &RunOptions::default(), &mut |_| {}).unwrap();
+        assert_eq!(drained.summary.total.jobs.submitted, submitted);
+        assert!(drained.summary.observed_s > 30.0, "{}", drained.summary.observed_s);
+        let cost = |of: &Outcome| of.summary.total.cost_usd.documented.total;
+        assert!(cost(&drained) > cost(&outcome));
     }
 
     #[test]

@@ -133,7 +133,8 @@ impl TraceTimes {
     }
 
     /// `plan` with the requests of `window` alone, run in on those of [`RUN_IN_S`] before it, or of the plan's own warm-up where that
-    /// is longer; moved to time 0. The run lasts as long as the window at least. Endpoints without a request there have none.
+    /// is longer; moved to time 0. The run lasts as long as the window at least, and is paid for up to its end. Endpoints without a
+    /// request there have none.
     pub fn part(&self, plan: &Plan, [from_s, until_s]: [f64; 2]) -> Plan {
         let mut part = plan.clone();
         let run_in = RUN_IN_S.max(plan.warm_up.as_secs()).min(from_s - self.from_s).max(0.0);
@@ -154,6 +155,7 @@ impl TraceTimes {
         let limit = plan.duration.map_or(f64::INFINITY, Span::as_secs);
         part.duration = Some(Span::from_secs(length.min(limit)));
         part.warm_up = Span::from_secs(warm_up);
+        part.counts_drain = true;
         part
     }
 

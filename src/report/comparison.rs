@@ -174,7 +174,8 @@ pub(super) fn findings(table: &ScenarioComparison, comparison: &Comparison) -> V
     if let Some(bound) = &table.bound_usd {
         let bound = known(bound);
         lines.push(format!(
-            "nobody can pay less than ${bound} per run ({}), even knowing the future",
+            "nobody who is late with no job can pay less than ${bound} per run ({}), even knowing the future; what is above the bound \
+             is counted from that of somebody who is late with as many jobs as the policy",
             comparison.profile
         ));
     }

@@ -88,6 +88,7 @@ impl Plan {
             drain: None,
             deployed: true,
             warm_up: Span::ZERO,
+            counts_drain: false,
             scheduler: SchedulerConfig {
                 gpu_classes: vec![GpuClass {
                     name: "ADA_24".to_owned(),

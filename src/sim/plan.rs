@@ -18,8 +18,11 @@ pub struct Plan {
     pub drain: Option<Span>,
     /// Endpoints and images are in place when the run begins (true), or are created at time 0 and pull first (false).
     pub deployed: bool,
-    /// Figures count from here on (steady-state studies); 0 = everything.
+    /// Figures count from here on; 0 = everything.
     pub warm_up: Span,
+    /// With a warm-up: figures count up to the end of the run, so that what is put off is paid for. Otherwise they stop at `duration`,
+    /// so that the drain does not blur a steady state.
+    pub counts_drain: bool,
     /// Classes, prices, images, eviction.
     pub scheduler: SchedulerConfig,
     /// Hosts, in order of their ids.

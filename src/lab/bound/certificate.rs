@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::cover::Cover;
 use super::crowd::Crowd;
 use super::quiet::Quiet;
-use super::rent::Rent;
+use super::rent::{Rent, Wish};
 use super::stretches::{Full, Problem};
 
 /// Lower bounds that one lam proves, in seconds of rent.
@@ -40,13 +40,26 @@ impl Certificate {
     }
 
     /// The same where each second of a worker is divided as [`Sharing`](crate::sim::requests::Sharing) says. A job that is slowed down may
-    /// take its part over any time, so that the lowest lam counts: for a lam that is the same everywhere. Being late saves nothing.
+    /// take its part over any time, so that the lowest lam counts: for a lam that is the same everywhere. After the end it may be lower:
+    /// for jobs that may start then or are late, and for as many as an always-on worker can have in hand there.
     pub fn full(problem: &Problem, full: &Full, rent: &Rent) -> Certificate {
-        let least = rent.lowest() * SAFETY / f64::from(problem.places);
-        let phis: Vec<f64> =
-            problem.wishes.iter().enumerate().map(|(place, wish)| full.takes(place, wish) * least).collect();
-        let taken = rent.between(problem.span.0, problem.span.1);
-        Certificate { whole: phis.iter().sum(), taken, lost: largest(phis), late: Vec::new() }
+        let (from, until) = problem.span;
+        let (inside, after) = rent.lowest(from, until);
+        let share = SAFETY / f64::from(problem.places);
+        let takes: Vec<f64> =
+            problem.wishes.iter().enumerate().map(|(place, wish)| full.takes(place, wish) * share).collect();
+        let less = (inside - after).max(0.0);
+        let may_come_after = |wish: &Wish| wish.at + problem.waiting.limit > until;
+        let put_off: f64 =
+            takes.iter().zip(&problem.wishes).filter(|(_, wish)| may_come_after(wish)).map(|(takes, _)| takes).sum();
+        let drops = largest(takes.iter().map(|takes| takes * less).collect());
+        let in_hand = drops.get(problem.places.min(drops.len() as u32).saturating_sub(1) as usize);
+        Certificate {
+            whole: takes.iter().sum::<f64>() * inside - put_off * less,
+            taken: rent.between(from, until) + in_hand.copied().unwrap_or(0.0),
+            lost: largest(takes.iter().map(|takes| takes * inside).collect()),
+            late: drops,
+        }
     }
 
     /// The same where only jobs that can meet share a worker. A late job may meet anybody: it proves nothing.
@@ -106,6 +119,8 @@ pub struct Proof {
     pub certificates: Vec<Certificate>,
     /// Price of an always-on worker in seconds of rent for the whole time; none where there may be none.
     pub always_on: Option<f64>,
+    /// What of it is for the last job: without that one the time may be shorter.
+    pub last_job: f64,
     /// What holds beside them without always-on workers, if many jobs share one.
     pub cover: Cover,
     /// What holds beside them without always-on workers.
@@ -115,16 +130,17 @@ pub struct Proof {
 impl Proof {
     /// The best proven bound, and the number of always-on workers at which it is lowest.
     pub fn bound(&self, late: u64, lost: u64) -> (f64, usize) {
+        let always_on = self.always_on.map(|price| price - if lost > 0 { self.last_job } else { 0.0 });
         let lines: Vec<(f64, f64)> = self
             .certificates
             .iter()
-            .map(|one| (one.without(late, lost), self.always_on.map_or(0.0, |price| price - one.taken)))
+            .map(|one| (one.without(late, lost), always_on.map_or(0.0, |price| price - one.taken)))
             .collect();
         let at = |active: usize| {
             lines.iter().map(|(value, slope)| value + slope * active as f64).fold(f64::NEG_INFINITY, f64::max).max(0.0)
         };
         let none = at(0).max(self.cover.bound(late + lost)).max(self.quiet.bound(late + lost));
-        let Some(price) = self.always_on else { return (none, 0) };
+        let Some(price) = always_on else { return (none, 0) };
         // The largest of straight lines is convex: past its lowest point it only rises.
         let paid = |active: usize| at(active).max(price * active as f64);
         let mut active = 1;
@@ -138,7 +154,7 @@ impl Proof {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::bound::rent::{Waiting, Wish};
+    use crate::lab::bound::rent::Waiting;
     use crate::sim::requests::Sharing;
 
     #[test]
@@ -154,6 +170,7 @@ mod tests {
             crowd: None,
             span: (0.0, 100.0),
             begun: false,
+            after: 1.0,
         };
         // Each job pays for a start of its own: lam is 5 more than rent, spread over the job.
         let (mut times, mut sums) = (vec![0.0], vec![0.0]);
@@ -187,6 +204,7 @@ mod tests {
             crowd: None,
             span: (0.0, 40.0),
             begun: false,
+            after: 1.0,
         };
         let of = |full: Full| {
             let (problem, flat) = (problem(full.clone()), Rent::flat());

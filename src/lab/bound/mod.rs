@@ -73,25 +73,13 @@ pub struct Options {
     pub any_active: bool,
     /// How hard to try.
     pub effort: Effort,
-    /// Least seconds of a start, where policies that are compared start more quickly than the plan; none: the plan's own.
-    pub start_s: Option<f64>,
-    /// Most jobs per worker at once, where policies that are compared allow more than the plan; none: the plan's own.
-    pub concurrency: Option<u32>,
     /// Each start is billed up to a whole second: what is reached pays a second more for it. The bound does not count on it.
     pub round_up: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            slo_wait_s: None,
-            wait_usd_per_s: 0.0,
-            any_active: true,
-            effort: Effort::Normal,
-            start_s: None,
-            concurrency: None,
-            round_up: false,
-        }
+        Options { slo_wait_s: None, wait_usd_per_s: 0.0, any_active: true, effort: Effort::Normal, round_up: false }
     }
 }
 
@@ -152,6 +140,8 @@ pub(super) struct State {
     pub wait_price: f64,
     pub span: (f64, f64),
     pub begun: bool,
+    /// What is done after the span is paid by nobody.
+    pub closed: bool,
 }
 
 /// Bounds of a plan.
@@ -167,6 +157,9 @@ pub struct Bounds {
     pub zero_wait_usd: f64,
     /// Sum of the bounds in the `seed` bill.
     pub seed_usd: f64,
+    /// Everything is paid up to the end of the run.
+    #[serde(skip)]
+    pub to_the_end: bool,
 }
 
 /// The requests of every endpoint of `plan`: when each comes and the least time that it holds a worker.
@@ -191,6 +184,7 @@ pub fn for_plan(plan: &Plan, options: &Options) -> Result<Bounds, SimError> {
         ub_usd: sum(|bounds| bounds.ub_usd),
         zero_wait_usd: sum(|bounds| bounds.zero_wait_usd),
         seed_usd: sum(|bounds| bounds.seed_lb_usd),
+        to_the_end: closes(plan).is_none(),
         endpoints,
     })
 }
@@ -214,13 +208,32 @@ fn specs(plan: &Plan, id: EndpointId) -> impl Iterator<Item = &EndpointSpec> {
     std::iter::once(&plan.endpoints[id.index()].spec).chain(plan.updates(id).map(|(spec, _)| spec))
 }
 
-/// Its settings hold from the beginning to the end.
+/// An always-on worker is up, and paid, from the beginning to the end: its settings hold, and nothing takes it down or keeps it from
+/// starting.
 fn is_steady(plan: &Plan, id: EndpointId) -> bool {
     let changes = |kind: &ActionKind| match kind {
         ActionKind::Update { endpoint, .. } | ActionKind::Delete { endpoint } => *endpoint == id,
-        _ => false,
+        _ => true,
     };
-    plan.deployed && !plan.actions.iter().any(|action| changes(&action.kind))
+    let faults = &plan.faults;
+    let facts = [faults.lost_fact_probability, faults.duplicate_fact_probability, faults.late_fact_probability];
+    plan.deployed
+        && !plan.actions.iter().any(|action| changes(&action.kind))
+        && faults.host_uptime.is_none()
+        && facts == [0.0; 3]
+        && plan.endpoints[id.index()].release.faults == Default::default()
+        && plan.hosts.iter().all(|host| host.tenants.is_none())
+        && has_room(plan, id)
+}
+
+/// Every worker that any endpoint may have finds a host, whatever the others have: each host gives up what does not make a worker.
+fn has_room(plan: &Plan, id: EndpointId) -> bool {
+    let spec = &plan.endpoints[id.index()].spec;
+    let hosts = plan.hosts.iter().filter(|host| spec.gpu_classes.contains(&host.spec.gpu_class));
+    let room: u64 = hosts.map(|host| u64::from(host.spec.gpus.saturating_sub(spec.gpus_per_worker - 1))).sum();
+    let all = plan.endpoints.iter().map(|endpoint| &endpoint.spec);
+    let wanted = all.map(|spec| u64::from(spec.max + spec.extra) * u64::from(spec.gpus_per_worker)).sum::<u64>();
+    wanted <= room
 }
 
 fn caveats(plan: &Plan, own: &EndpointPlan, constant: bool, left_out: usize) -> Vec<String> {
@@ -250,7 +263,6 @@ fn caveats(plan: &Plan, own: &EndpointPlan, constant: bool, left_out: usize) -> 
 fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options) -> EndpointBounds {
     let own = &plan.endpoints[id.index()];
     let (start_s, constant) = start_seconds(plan, id);
-    let start_s = options.start_s.unwrap_or(start_s);
     let stop_s = stop_seconds(plan, id);
     let restart_s = start_s + stop_s;
     let least = |all: (f64, f64), one: (f64, f64)| (all.0.min(one.0), all.1.min(one.1));
@@ -260,13 +272,21 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
     let flex = if options.any_active && !is_steady(plan, id) { flex.min(active) } else { flex };
     let limit = options.slo_wait_s.or_else(|| own.slo_wait.map(|wait| wait.as_secs()));
     let most = specs(plan, id).map(|spec| spec.concurrency).max().unwrap_or(1);
-    let places = options.concurrency.unwrap_or(most).max(1);
+    let places = most.max(1);
     let counted = |at: Time| at.since(Time::ZERO) >= plan.warm_up;
-    let counts = |job: &&Request| job.can_end && counted(job.at) && !job.service.is_zero();
+    // What is done after the end of what counts is paid by nobody: only jobs that must have ended by then prove something.
+    let closes = closes(plan);
+    let in_time = |job: &Request| {
+        closes.is_none_or(|end| {
+            limit.is_some_and(|limit| (job.at + job.service).as_secs() + limit <= end.since(Time::ZERO).as_secs())
+        })
+    };
+    let counts = |job: &&Request| job.can_end && counted(job.at) && in_time(job) && !job.service.is_zero();
     let jobs: Vec<Come> =
         requests.jobs.iter().filter(counts).map(|job| Come { at: job.at, service: job.service }).collect();
     let sharing = sharing(plan, id, places);
-    let full = (sharing.shared > 1.0).then(|| Full {
+    // Jobs that slow each other down may be in hand at the end for any time.
+    let full = (sharing.shared > 1.0 && closes.is_none()).then(|| Full {
         shared: requests.jobs.iter().filter(counts).map(|job| job.shared.as_secs()).collect(),
         sharing,
     });
@@ -291,9 +311,12 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
         crowd: None,
         span,
         begun,
+        after: if closes.is_some() { 0.0 } else { always_on.map_or(1.0, |(_, ratio)| ratio) },
     };
     let problem = Problem { crowd: Crowd::of(&problem.wishes, waiting, places), ..problem };
-    let proof = prove(&problem, always_on, best, &levels, options.effort, stop_s * most_workers(plan, id));
+    let mut proof = prove(&problem, always_on, best, &levels, options.effort, stop_s * most_workers(plan, id));
+    let last_at = jobs.last().map_or(0.0, |job| job.at.as_secs()).max(span.0);
+    proof.last_job = always_on.map_or(0.0, |(_, ratio)| ratio * (span.1 - last_at).max(0.0));
     let terms = Terms { start_s: restart_s + f64::from(options.round_up), waiting, always_on };
     let lb = proof.bound(0, 0).0;
     let zero_wait = levels.cost_s(best, span.1 - span.0, ratio);
@@ -324,7 +347,7 @@ fn endpoint(plan: &Plan, id: EndpointId, requests: &Requests, options: &Options)
         zero_wait_idle_s: levels.idle_s(),
         seed_lb_usd: work * flex * always_on.map_or(1.0, |(_, ratio)| ratio),
         caveats: caveats(plan, own, constant, left_out),
-        state: State { proof, places, wait_price: options.wait_usd_per_s, span, begun },
+        state: State { proof, places, wait_price: options.wait_usd_per_s, span, begun, closed: closes.is_some() },
     }
 }
 
@@ -333,15 +356,17 @@ fn most_workers(plan: &Plan, id: EndpointId) -> f64 {
     specs(plan, id).map(|spec| spec.max + spec.extra).max().map_or(0.0, f64::from)
 }
 
-/// What is billed: the whole run up to the last result, or the part of it that counts.
+/// When figures stop counting although the run goes on.
+fn closes(plan: &Plan) -> Option<Time> {
+    let duration = plan.duration.filter(|_| !plan.warm_up.is_zero() && !plan.counts_drain)?;
+    Some(Time::ZERO + duration)
+}
+
+/// What is surely billed: from the beginning of what counts up to the earliest end of the last job.
 fn span(plan: &Plan, jobs: &[Come]) -> (f64, f64) {
     let last = jobs.iter().map(|job| job.at + job.service).max().unwrap_or(Time::ZERO);
     let from = plan.warm_up.as_secs();
-    let until = match plan.duration {
-        Some(duration) if !plan.warm_up.is_zero() => (Time::ZERO + duration).min(last.max(Time::ZERO + plan.warm_up)),
-        _ => last,
-    };
-    (from, until.as_secs().max(from))
+    (from, last.as_secs().max(from))
 }
 
 /// Certificates: of rent itself, of an always-on worker's price, of the zero-wait levels where nobody may wait, and of the dual
@@ -362,8 +387,7 @@ fn prove(
     if problem.places > 1 {
         proof.cover = Cover::of(wishes, limit, restart_s, unpaid_s);
     }
-    let flat = Rent::flat();
-    let flat = if problem.begun { stretches::inside(problem, &flat) } else { flat };
+    let flat = stretches::flat(problem);
     let add = |proof: &mut Proof, rent: &Rent, unpaid_s: f64| {
         let crowded = problem.crowd.as_ref().map(|crowd| Certificate::crowded(problem, rent, crowd));
         let both = std::iter::once(Certificate::of(problem, rent)).chain(crowded);

@@ -72,7 +72,8 @@ impl EndpointBounds {
         if !self.state.begun {
             return Levels::of(&served.held, self.start_s + self.stop_s, self.state.places);
         }
-        let (from, until) = (Time::from_secs(self.state.span.0), Time::from_secs(self.state.span.1));
+        let until = if self.state.closed { self.state.span.1 } else { f64::INFINITY };
+        let (from, until) = (Time::from_secs(self.state.span.0), Time::from_secs(until));
         let within = |held: &Held| Held { from: held.from.clamp(from, until), until: held.until.clamp(from, until) };
         let held: Vec<Held> = served.held.iter().map(within).collect();
         Levels::of(&held, self.start_s + self.stop_s, self.state.places).begun()

@@ -87,6 +87,22 @@ impl Rent {
         Rent { times: self.times.clone(), sums, outside: self.outside * factor, index: self.index.clone() }
     }
 
+    /// The same with lam no higher than `most` after `time`: where something cheaper than rent goes on beyond what is counted.
+    pub fn calm_after(&self, time: f64, most: f64) -> Rent {
+        let place = self.times.partition_point(|point| *point <= time);
+        let (mut times, mut sums) = (self.times[..place].to_vec(), self.sums[..place].to_vec());
+        if place == 0 || times[place - 1] < time {
+            times.push(time);
+            sums.push(self.sum_at(time));
+        }
+        for point in &self.times[place..] {
+            let (before, sum) = (times[times.len() - 1], sums[sums.len() - 1]);
+            times.push(*point);
+            sums.push(sum + self.between(before, *point).min(most * (point - before)));
+        }
+        Rent::new(times, sums, self.outside.min(most))
+    }
+
     /// Integral of lam over `[from, until]`.
     pub fn between(&self, from: f64, until: f64) -> f64 {
         self.sum_at(until) - self.sum_at(from)
@@ -132,10 +148,15 @@ impl Rent {
             .collect()
     }
 
-    /// The least value of lam anywhere.
-    pub fn lowest(&self) -> f64 {
+    /// The least value of lam within `[from, until]`, and the least after it.
+    pub fn lowest(&self, from: f64, until: f64) -> (f64, f64) {
         let slopes = self.times.windows(2).zip(self.sums.windows(2)).filter(|(times, _)| times[1] > times[0]);
-        slopes.map(|(times, sums)| (sums[1] - sums[0]) / (times[1] - times[0])).fold(self.outside, f64::min).max(0.0)
+        let slopes = slopes.map(|(times, sums)| (times[0], times[1], (sums[1] - sums[0]) / (times[1] - times[0])));
+        let covered = self.times[0] <= from && self.times[self.times.len() - 1] >= until;
+        let inside = slopes.clone().filter(|(begin, end, _)| *begin < until && *end > from).map(|(.., slope)| slope);
+        let after = slopes.filter(|(_, end, _)| *end > until).map(|(.., slope)| slope);
+        let least = inside.fold(if covered { f64::INFINITY } else { self.outside }, f64::min);
+        (if least.is_finite() { least.max(0.0) } else { self.outside }, after.fold(self.outside, f64::min).max(0.0))
     }
 
     /// lam before the first and after the last point.
@@ -263,10 +284,26 @@ mod tests {
     }
 
     #[test]
+    fn after_the_end_lam_is_what_goes_on_there() {
+        let rent = Rent::new(vec![0.0, 2.0, 6.0, 8.0], vec![0.0, 6.0, 8.0, 14.0], 1.0);
+        let calm = rent.calm_after(4.0, 0.8);
+        assert!((calm.between(0.0, 4.0) - rent.between(0.0, 4.0)).abs() < 1e-12);
+        // 0.5 a second up to 6 s stays, 3 a second up to 8 s and rent afterwards become 0.8.
+        assert!((calm.between(4.0, 6.0) - 1.0).abs() < 1e-12 && (calm.between(6.0, 18.0) - 9.6).abs() < 1e-12);
+        assert_eq!(calm.lowest(0.0, 4.0), (0.5, 0.5));
+        let late = Rent::flat().calm_after(100.0, 0.8);
+        assert!((late.between(0.0, 110.0) - 108.0).abs() < 1e-9, "{}", late.between(0.0, 110.0));
+    }
+
+    #[test]
     fn lows_are_the_cheapest_place_anywhere() {
         let rent = Rent::new(vec![0.0, 1.0, 4.0, 9.0], vec![0.0, 3.0, 3.0, 9.0], 1.0);
         let lows = rent.lows(&[3.0, 4.0]);
         assert!((lows[0] - 0.0).abs() < 1e-9 && (lows[1] - 1.2).abs() < 1e-9, "{lows:?}");
-        assert_eq!((rent.lowest(), Rent::flat().lowest(), Rent::flat().scaled(0.5).lowest()), (0.0, 1.0, 0.5));
+        assert_eq!((rent.lowest(0.0, 9.0), rent.lowest(0.0, 1.0)), ((0.0, 1.0), (3.0, 0.0)));
+        assert_eq!(
+            (Rent::flat().lowest(-5.0, 50.0), Rent::flat().scaled(0.5).lowest(0.0, 1.0)),
+            ((1.0, 1.0), (0.5, 0.5))
+        );
     }
 }

@@ -32,8 +32,11 @@ pub struct Problem {
     pub crowd: Option<Crowd>,
     /// What is paid for: begin and end.
     pub span: (f64, f64),
-    /// Workers may stand at the beginning, and time outside the span is free.
+    /// Workers may stand at the beginning.
     pub begun: bool,
+    /// What a second of a worker costs after the span, at least: rent, or an always-on worker's price where there may be any; 0 where
+    /// nothing is paid any more.
+    pub after: f64,
 }
 
 /// What jobs take of workers on which they slow each other down.
@@ -123,25 +126,31 @@ pub fn rent(problem: &Problem, active: f64, effort: Effort) -> Rent {
 
 /// lam where it is paid for, repaired.
 fn cut_to_span(problem: &Problem, times: Vec<f64>, sums: Vec<f64>) -> Rent {
-    if !problem.begun {
-        let mut rent = Rent::new(times, sums, 1.0);
-        rent.repair(problem.start_s, false);
-        return rent;
+    let mut rent = Rent::new(times, sums, 1.0);
+    if problem.begun {
+        rent = from_begin(problem, &rent);
     }
-    let mut rent = inside(problem, &Rent::new(times, sums, 1.0));
-    rent.repair(problem.start_s, true);
-    rent
+    rent.repair(problem.start_s, problem.begun);
+    rent.calm_after(problem.span.1, problem.after)
 }
 
-/// The same lam within what is paid for, nothing outside.
-pub fn inside(problem: &Problem, rent: &Rent) -> Rent {
+/// Rent itself, as far as it is paid.
+pub fn flat(problem: &Problem) -> Rent {
+    let flat = Rent::flat();
+    let flat = if problem.begun { from_begin(problem, &flat) } else { flat };
+    flat.calm_after(problem.span.1, problem.after)
+}
+
+/// The same lam from the beginning of what is paid on: no job that counts runs before it.
+fn from_begin(problem: &Problem, rent: &Rent) -> Rent {
     let (from, until) = problem.span;
-    let until = until.max(from + 1e-6);
     let mut times = vec![from];
-    times.extend(rent.times().iter().copied().filter(|time| *time > from && *time < until));
-    times.push(until);
+    times.extend(rent.times().iter().copied().filter(|time| *time > from));
+    if times.len() < 2 {
+        times.push(until.max(from + 1e-6));
+    }
     let sums = times.iter().map(|time| rent.between(from, *time)).collect();
-    Rent::new(times, sums, 0.0)
+    Rent::new(times, sums, rent.outside())
 }
 
 /// How long a job may be imagined to wait: beyond this a start of its own is cheaper.
@@ -288,6 +297,7 @@ mod tests {
             crowd: None,
             span: (0.0, at + 3.0),
             begun: false,
+            after: 1.0,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The bound against exhaustive search on tiny cases, against theory's instances, and against what policies really cost.
 
+mod edges;
+
 use super::levels::{Held, Levels};
 use super::upper::{self, Come, Terms};
 use super::*;
@@ -49,6 +51,7 @@ impl Tiny {
             crowd: None,
             span,
             begun: false,
+            after: 1.0,
         }
     }
 

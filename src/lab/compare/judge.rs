@@ -1,5 +1,7 @@
 //! From samples to the document: figures with intervals, paired differences, who may be the cheapest, the Pareto front.
 
+use std::path::Path;
+
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Entrant, Floor, Options, Replications, Sample, Samples, varies};
@@ -10,6 +12,7 @@ use crate::ledger::Profile;
 use crate::results::Interval;
 use crate::results::comparison::{Against, Difference, PolicyFigures, PolicyRow, Regret, ScenarioComparison};
 use crate::scenario::Scenario;
+use crate::workload::ArrivalSpec;
 
 /// Chance of a false claim that is accepted in a family of comparisons.
 const LEVEL: f64 = 0.05;
@@ -76,9 +79,27 @@ pub fn judge(
     }
 }
 
-/// XXH3-128 of the settings that a scenario has, wherever they come from.
+/// XXH3-128 of the settings that a scenario has, wherever they come from, and of the traces and policy files that they name.
 pub fn hash(scenario: &Scenario) -> String {
-    format!("{:032x}", xxh3_128(scenario.effective.tree.to_json().to_string().as_bytes()))
+    let mut text = scenario.effective.tree.to_json().to_string();
+    let mut traces: Vec<&Path> = Vec::new();
+    for endpoint in &scenario.plan.endpoints {
+        let policies = &endpoint.spec.policies;
+        let sources =
+            [&policies.scaling, &policies.keep_alive].into_iter().filter_map(|choice| choice.source.as_deref());
+        sources.for_each(|source| text.push_str(source));
+        for source in &endpoint.traffic.sources {
+            if let ArrivalSpec::Trace(trace) = &source.arrivals
+                && !traces.contains(&trace.path.as_path())
+            {
+                traces.push(&trace.path);
+            }
+        }
+    }
+    // A file that cannot be read has stopped every run of the scenario.
+    let contents = traces.into_iter().filter_map(|path| std::fs::read(path).ok());
+    contents.for_each(|bytes| text.push_str(&format!("{:032x}", xxh3_128(&bytes))));
+    format!("{:032x}", xxh3_128(text.as_bytes()))
 }
 
 struct Columns<'a> {
@@ -176,17 +197,23 @@ fn differences(columns: &Columns<'_>, baseline: usize, quantity: Quantity) -> Ve
     all
 }
 
-/// A policy that is both cheaper and quicker than `place`: both paired intervals lie below zero. Below 10 replications, where
-/// there are no intervals, both means.
+/// A policy that is both cheaper and quicker than `place`: both paired intervals lie below zero (statistics 3), or one does and the other
+/// quantity is the same in every replication. Below 10 replications, where there are no intervals, both means.
 fn dominated_by(place: usize, costs: &[Vec<f64>], waits: &[Vec<f64>]) -> Option<usize> {
     let below = |values: &[Vec<f64>], other: usize| {
         let difference = Paired::of(&values[other], &values[place]).difference;
         if values[place].len() < LEAST { difference.mean < 0.0 } else { difference.side() < 0 }
     };
+    let same = |values: &[Vec<f64>], other: usize| values[other] == values[place];
+    let dominates = |other: usize| match (below(costs, other), below(waits, other)) {
+        (true, true) => true,
+        (true, false) => same(waits, other),
+        (false, true) => same(costs, other),
+        (false, false) => false,
+    };
     // The cheapest of those that dominate is the one to name.
     let mean = |other: &usize| costs[*other].iter().sum::<f64>();
-    let mut dominating: Vec<usize> =
-        (0..costs.len()).filter(|other| *other != place && below(costs, *other) && below(waits, *other)).collect();
+    let mut dominating: Vec<usize> = (0..costs.len()).filter(|other| *other != place && dominates(*other)).collect();
     dominating.sort_by(|a, b| mean(a).total_cmp(&mean(b)));
     dominating.first().copied()
 }

@@ -155,7 +155,7 @@ pub fn compare(
         _ => None,
     };
     let samples = samples(entrants, options, times.as_ref(), watch)?;
-    let floors = bound.and_then(|bound| floors(plain, &samples.replications, times.as_ref(), bound));
+    let floors = bound.and_then(|bound| floors(entrants, &samples.replications, times.as_ref(), bound));
     Ok(judge::judge(plain, entrants, options, &samples, floors.as_deref()))
 }
 
@@ -256,23 +256,26 @@ fn is_precise(samples: &[Sample], profile: Profile, precision: f64) -> bool {
     narrow(&|sample| sample.cost(profile), 0.0) && narrow(&|sample| sample.wait_p95_s, WAIT_TOLERANCE_S)
 }
 
-/// The floors of the first ten replications, as many as an interval needs: a floor takes longer than a run. `None` unless all of
-/// them are known.
+/// The floors of every part of a trace, or of the first ten replications of the whole, as many as an interval needs: a floor takes longer
+/// than a run. `None` unless all of them are known.
 fn floors(
-    plain: &Scenario,
+    entrants: &[Entrant],
     replications: &[Replication],
     times: Option<&TraceTimes>,
     bound: BoundOf<'_>,
 ) -> Option<Vec<Box<dyn Floor>>> {
-    let of = |replication: &Replication| {
-        let plan = match (times, replication.window) {
-            (Some(times), Some(window)) => times.part(&plain.plan, window),
-            _ => plain.plan.clone(),
+    let plans = floor::kinds(entrants.iter().map(|entrant| &entrant.scenario.plan));
+    let of = |replication: &Replication| -> Option<Box<dyn Floor>> {
+        let part = |plan: &Plan| match (times, replication.window) {
+            (Some(times), Some(window)) => times.part(plan, window),
+            _ => plan.clone(),
         };
-        bound(&Plan { seed: replication.seed, ..plan })
+        let each = plans.iter().map(|plan| bound(&Plan { seed: replication.seed, ..part(plan) }));
+        Some(Box::new(floor::Cheapest(each.collect::<Option<Vec<_>>>()?)))
     };
-    let first = &replications[..replications.len().min(LEAST)];
-    first.par_iter().map(of).collect::<Vec<_>>().into_iter().collect()
+    let parts = replications.iter().any(|replication| replication.window.is_some());
+    let few = if parts { replications.len() } else { replications.len().min(LEAST) };
+    replications[..few].par_iter().map(of).collect::<Vec<_>>().into_iter().collect()
 }
 
 /// How parts of a trace begin, in words.

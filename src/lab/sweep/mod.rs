@@ -10,6 +10,7 @@ pub mod store;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::axes::{self, Axis};
 use super::candidate::Candidate;
@@ -234,14 +235,14 @@ pub fn spread(path: &str, endpoints: &[String]) -> Vec<String> {
 fn manifest(spec: &Spec, plain: &Scenario, points: usize) -> Manifest {
     let hash = |candidate: &Candidate| {
         let text: Vec<&str> = candidate.overlays.iter().map(|overlay| overlay.text.as_str()).collect();
-        format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text.join("\n").as_bytes()))
+        format!("{:032x}", xxh3_128(text.join("\n").as_bytes()))
     };
     let policy = |candidate: &Candidate| SweptPolicy { name: candidate.name.clone(), hash: hash(candidate) };
     Manifest {
         version: SWEEP_VERSION,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         scenario: plain.settings.name.clone(),
-        hash: judge::hash(plain),
+        hash: contents(judge::hash(plain), spec),
         vary: spec.axes.iter().map(|(_, typed)| typed.clone()).collect(),
         random: spec.random.map(|(count, seed)| [count as u64, seed]),
         set: spec.overrides.clone(),
@@ -249,6 +250,21 @@ fn manifest(spec: &Spec, plain: &Scenario, points: usize) -> Manifest {
         policies: spec.policies.iter().map(policy).collect(),
         points: points as u64,
     }
+}
+
+/// `hash` and what is in the files that are varied over: policies and traces.
+fn contents(hash: String, spec: &Spec) -> String {
+    let values = spec.axes.iter().flat_map(|(axis, _)| match &axis.values {
+        axes::Values::List(texts) => texts.as_slice(),
+        axes::Values::Range { .. } => &[],
+    });
+    let beside = spec.file.parent().unwrap_or(Path::new(""));
+    let read = |text: &String| {
+        let name = text.trim_matches(['"', '\'']);
+        std::fs::read(beside.join(name)).or_else(|_| std::fs::read(name)).ok()
+    };
+    let all: Vec<Vec<u8>> = values.filter_map(read).collect();
+    if all.is_empty() { hash } else { format!("{:032x}", xxh3_128(&[hash.into_bytes(), all.concat()].concat())) }
 }
 
 /// Brings the shards in `folders` together in `out`: the table `sweep.parquet` and the document.

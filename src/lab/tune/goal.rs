@@ -80,6 +80,11 @@ impl Figure {
         samples.iter().map(value).sum::<f64>() / samples.len().max(1) as f64
     }
 
+    /// A share of the jobs.
+    fn is_share(self) -> bool {
+        matches!(self, Figure::SloAttainment | Figure::ColdStartShare)
+    }
+
     /// Must be large.
     fn wants_more(self) -> bool {
         self == Figure::SloAttainment
@@ -131,6 +136,9 @@ impl Limit {
         let number = number.strip_suffix('s').unwrap_or(number);
         let parsed = number.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
         let value = parsed.ok_or_else(|| wrong(&format!("`{value}` is not a number from 0 on")))? / unit;
+        if figure.is_share() && value > 1.0 {
+            return Err(wrong("a share is 100% at most"));
+        }
         Ok(Limit { figure, value })
     }
 
@@ -231,7 +239,9 @@ mod tests {
         let share = Limit::parse("slo_attainment>=95%").unwrap();
         assert!((missed(&share, 0.0, 0.0) - 1.0).abs() < 1e-9, "0.05 of 0.05 is missing");
         assert_eq!(missed(&Limit::parse("slo_attainment>=0.8").unwrap(), 0.0, 0.0), 0.0);
-        for wrong in ["p95_wait_s=2", "p95<=2", "p95_wait_s>=2", "slo_attainment<=1", "p95_wait_s<=soon"] {
+        for wrong in
+            ["p95_wait_s=2", "p95<=2", "p95_wait_s>=2", "slo_attainment<=1", "p95_wait_s<=soon", "slo_attainment>=150%"]
+        {
             let message = Limit::parse(wrong).unwrap_err();
             assert!(message.contains(wrong) && message.contains("allowed"), "{message}");
         }

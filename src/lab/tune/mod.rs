@@ -24,6 +24,7 @@ use crate::ledger::Profile;
 use crate::results::comparison::ScenarioComparison;
 use crate::results::tuning::{TUNING_VERSION, TunedPoint, Tuning, Verdict};
 use crate::scenario::{self, Problems, Scenario};
+use crate::sim::plan::EndpointPlan;
 use goal::{Figure, Goal};
 use search::{Evaluated, Search};
 use space::Base;
@@ -121,6 +122,13 @@ pub fn tune(
     watch: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Tuning, TuneError> {
     let plain = scenario::load(&options.file, &options.overrides)?;
+    let has_target = |endpoint: &EndpointPlan| endpoint.slo_wait.is_some() || endpoint.slo_response.is_some();
+    let of_targets = |limit: &goal::Limit| limit.figure == Figure::SloAttainment;
+    if options.goal.limits.iter().any(of_targets) && !plain.plan.endpoints.iter().any(has_target) {
+        let what = "a limit on slo_attainment needs a target in the file, such as `slo: {wait_s: 5}` of an endpoint: \
+                    without one every job is in time";
+        return Err(TuneError::Input(what.to_owned()));
+    }
     let data = data(&plain, options)?;
     // Every endpoint gets the same number of active workers, so the smallest max limits it.
     let active_most = plain.plan.endpoints.iter().map(|endpoint| endpoint.spec.max).min().unwrap_or(0);
@@ -130,8 +138,17 @@ pub fn tune(
         .map(|candidate| Base::new(candidate, &options.params, active_most))
         .collect::<Result<_, _>>()?;
     let mut search = Search::new(options, &data.rungs, data.times.as_ref(), &bases)?;
+    if search.default_samples().iter().all(|sample| sample.completed + sample.lost == 0) {
+        return Err(TuneError::Input(format!("there is no request in the training data ({})", data.trained_on)));
+    }
     search.race(watch);
-    let kept = choose(&mut search, options);
+    if let Some(refused) = search.refused().filter(|_| search.all().is_empty()) {
+        return Err(TuneError::Input(format!(
+            "none of the {} settings that were tried can be run; the first: {}",
+            refused.settings, refused.first
+        )));
+    }
+    let kept = choose(&mut search, options, &bases);
     let limits = options.goal.limits(search.default_samples(), options.profile);
     let tuned_point = |of: &Evaluated| tuned_point(of, &search, &bases, meets(&of.samples, &limits, options.profile));
     let chosen = kept.as_ref().map(|kept| &kept.of);
@@ -167,7 +184,7 @@ pub fn tune(
             .notes
             .push(format!("nothing that was tried is {better} than the platform's defaults, which meet the goal"));
     } else if let Some(kept) = &kept {
-        tuning.notes.extend(kept.notes(options.margin));
+        tuning.notes.extend(kept.notes(options.margin, options.goal.minimized));
     }
     if let Some(chosen) = tuning.chosen.clone() {
         validate(options, &plain, &data, &chosen, bound, &mut tuning)?;
@@ -185,12 +202,22 @@ struct Kept {
     margin: f64,
     /// It keeps the limits on the later parts of the training data, too.
     in_parts: bool,
+    /// What would have been chosen without a margin, if it is better: its policy and how much of what is made small it has.
+    closer: Option<(String, f64)>,
 }
 
 impl Kept {
     /// What is less than was asked for.
-    fn notes(&self, margin: f64) -> Vec<String> {
+    fn notes(&self, margin: f64, minimized: Figure) -> Vec<String> {
         let mut notes = Vec::new();
+        if let Some((policy, value)) = &self.closer {
+            notes.push(format!(
+                "the choice stays {:.0} % away from the limits; without that (--margin 0) {policy} with {} {value:.4} keeps them on the \
+                 training data as well",
+                100.0 * self.margin,
+                minimized.name(),
+            ));
+        }
         if self.margin < margin {
             notes.push(format!(
                 "a margin of {:.0} % to the limits on the training data would give away most of the gain: the choice keeps {:.0} %",
@@ -206,7 +233,7 @@ impl Kept {
 }
 
 /// The best with as much of the margin as pays; first among those that keep the limits on parts of the data as well.
-fn choose(search: &mut Search<'_>, options: &Options) -> Option<Kept> {
+fn choose(search: &mut Search<'_>, options: &Options, bases: &[Base]) -> Option<Kept> {
     let all: Vec<(f64, [Option<Evaluated>; 2])> =
         MARGIN_PARTS.map(|part| part * options.margin).map(|margin| (margin, search.best(margin))).into();
     let defaults = search.default_samples();
@@ -221,13 +248,19 @@ fn choose(search: &mut Search<'_>, options: &Options) -> Option<Kept> {
         };
         let paying = |(margin, found): &(f64, [Option<Evaluated>; 2])| {
             let of = found[place].as_ref().filter(|of| pays(found, of))?;
-            Some(Kept { of: of.clone(), margin: *margin, in_parts })
+            let value = |of: &Evaluated| options.goal.minimized.mean(&of.samples, options.profile);
+            let closest = all.last().and_then(|(_, found)| found[0].as_ref());
+            let closer = closest.filter(|other| *margin > 0.0 && value(other) < 0.995 * value(of));
+            let closer = closer.map(|other| (bases[other.trial.common.base].name.clone(), value(other)));
+            Some(Kept { of: of.clone(), margin: *margin, in_parts, closer })
         };
         if let Some(kept) = all.iter().find_map(paying) {
             return Some(kept);
         }
     }
-    all.into_iter().next_back().and_then(|(margin, [of, _])| Some(Kept { of: of?, margin, in_parts: false }))
+    all.into_iter()
+        .next_back()
+        .and_then(|(margin, [of, _])| Some(Kept { of: of?, margin, in_parts: false, closer: None }))
 }
 
 fn mean(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {

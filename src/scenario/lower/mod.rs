@@ -50,6 +50,7 @@ pub fn lower(tree: &Node, sources: &Sources, base: &Path, problems: &mut Problem
         drain: app.drain_s.map(|drain| drain.span()),
         deployed: app.deployed,
         warm_up: app.warm_up_s.span(),
+        counts_drain: false,
         scheduler,
         hosts: hosts.into_iter().map(|(_, host)| host).collect(),
         registry,

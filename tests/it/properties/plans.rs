@@ -122,6 +122,7 @@ pub fn plan(knobs: &Knobs) -> Plan {
         drain: Some(Span::from_whole_secs(20_000)),
         deployed: dice.one_in(2),
         warm_up: Span::ZERO,
+        counts_drain: false,
         scheduler: SchedulerConfig {
             gpu_classes: vec![class("ADA_24", 0.00031, 0.00021), class("AMPERE_80", 0.00076, 0.0006)],
             images,
