@@ -7,12 +7,12 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::progress::Progress;
+use super::under::Under;
 use super::{Failure, output};
 use crate::experiment::{RunOptions, run_with};
 use crate::lab::bound::{self, Bounds, Effort, EndpointBounds, Options, Regret, ServedJobs};
 use crate::ledger::{Profile, Rounding};
 use crate::report::format::{count, money, seconds, share};
-use crate::scenario;
 use crate::sim::plan::Plan;
 use crate::units::EndpointId;
 
@@ -41,6 +41,8 @@ pub struct BoundArgs {
     /// Change a setting, such as endpoints.sdxl.workers.active=1; may be given several times
     #[arg(long = "set", value_name = "PATH=VALUE")]
     overrides: Vec<String>,
+    #[command(flatten)]
+    under: Under,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -84,7 +86,7 @@ struct Row {
 }
 
 pub(super) fn run(args: &BoundArgs) -> Result<(), Failure> {
-    let scenario = scenario::load(&args.file, &args.overrides)?;
+    let scenario = args.under.load(&args.file, &args.overrides)?;
     scenario.notes.iter().for_each(|note| output::note(&format!("note: {}: {note}", scenario.settings.name)));
     let plan = Plan { seed: args.seed.unwrap_or(scenario.plan.seed), ..scenario.plan.clone() };
     let options = Options {

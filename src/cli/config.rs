@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::under::Under;
 use super::{Failure, output};
 use crate::scenario;
 
@@ -16,6 +17,8 @@ pub struct ConfigArgs {
     /// Change one setting, such as `endpoints.sdxl.workers.active=1`; may be given several times
     #[arg(long = "set", value_name = "PATH=VALUE")]
     overrides: Vec<String>,
+    #[command(flatten)]
+    under: Under,
     /// Print a JSON list of {path, value, source} instead of YAML
     #[arg(long)]
     json: bool,
@@ -23,7 +26,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "PATH", requires = "json")]
     only: Option<String>,
     /// As `serve` reads it: with the defaults of real mode, without what only a rehearsal needs
-    #[arg(long)]
+    #[arg(long, conflicts_with = "policy")]
     serve: bool,
 }
 
@@ -33,7 +36,7 @@ pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
         let serving = scenario::serving::load(&args.file, &args.overrides)?;
         (serving.effective, serving.notes)
     } else {
-        let scenario = scenario::load(&args.file, &args.overrides)?;
+        let scenario = args.under.load(&args.file, &args.overrides)?;
         (scenario.effective, scenario.notes)
     };
     for note in &notes {

@@ -15,8 +15,8 @@ use self::job::JobStory;
 use self::story::{Explanation, Names};
 use self::worker::WorkerStory;
 use super::progress::Progress;
+use super::under::Under;
 use super::{Failure, output};
-use crate::scenario;
 use crate::scheduler::Recorder;
 use crate::sim::Simulation;
 use crate::sim::plan::Plan;
@@ -38,6 +38,8 @@ pub struct ExplainArgs {
     /// Change a setting of the file, such as endpoints.sdxl.workers.max=5
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
+    #[command(flatten)]
+    under: Under,
     /// Show every line of a long story
     #[arg(long)]
     all: bool,
@@ -73,7 +75,7 @@ fn number(typed: &str, prefix: char, wanted: &str) -> Result<u64, String> {
 }
 
 pub(super) fn run(args: &ExplainArgs) -> Result<(), Failure> {
-    let mut plan = scenario::load(&args.file, &args.set)?.plan;
+    let mut plan = args.under.load(&args.file, &args.set)?.plan;
     plan.seed = args.seed.unwrap_or(plan.seed);
     let told = tell(&plan, &args.subject)?;
     if args.json {

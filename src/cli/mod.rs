@@ -38,6 +38,7 @@ mod top;
 mod trace;
 mod transcripts;
 mod tune;
+mod under;
 mod validate;
 mod worker;
 mod workers;

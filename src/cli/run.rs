@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use super::progress::Progress;
+use super::under::Under;
 use super::{Failure, output};
 use crate::experiment::output::{OutputOptions, TranscriptForm, run_into};
 use crate::experiment::{self, RunOptions};
@@ -31,6 +32,8 @@ pub struct RunArgs {
     /// Change a setting, such as endpoints.sdxl.workers.max=5; may be given several times
     #[arg(long = "set", value_name = "PATH=VALUE")]
     overrides: Vec<String>,
+    #[command(flatten)]
+    under: Under,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -62,7 +65,7 @@ enum Form {
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     // Every file is read before the first one is run: a typing error in the last one should not cost the time of the others.
-    let scenarios = args.files.iter().map(|file| load(file, &args.overrides)).collect::<Result<Vec<_>, _>>()?;
+    let scenarios = args.files.iter().map(|file| load(file, args)).collect::<Result<Vec<_>, _>>()?;
     let runs: Vec<(&Scenario, u64)> = scenarios
         .iter()
         .flat_map(|scenario| seeds(args, scenario).into_iter().map(move |seed| (scenario, seed)))
@@ -91,8 +94,8 @@ fn folders(args: &RunArgs, runs: &[(&Scenario, u64)]) -> Result<Vec<PathBuf>, Fa
     }
 }
 
-fn load(file: &Path, overrides: &[String]) -> Result<Scenario, Failure> {
-    let scenario = scenario::load(file, overrides)?;
+fn load(file: &Path, args: &RunArgs) -> Result<Scenario, Failure> {
+    let scenario = args.under.load(file, &args.overrides)?;
     for note in &scenario.notes {
         output::note(&format!("note: {}: {note}", scenario.settings.name));
     }

@@ -177,3 +177,56 @@ fn settings_are_tuned_written_and_usable() {
     let late = refusal(&["tune", QUICKSTART, "--slo", "p95_wait_s<=2", "--validate-from", "1h"]);
     assert!(late.contains("traffic from a trace"), "{late}");
 }
+
+#[test]
+fn a_policy_is_laid_over_a_file_by_every_command_that_looks_at_one() {
+    let policy = "policies/slo_cost.yaml";
+    let short = ["--set", SHORT, "--json"];
+    let run = |more: &[&str]| json(&[&["run", QUICKSTART][..], &short, more].concat())["transcript_hash"].clone();
+    let under = run(&["--policy", policy]);
+    assert_ne!(run(&[]), under);
+    let bound = |more: &[&str]| json(&[&["bound", QUICKSTART][..], &short, more].concat());
+    let (plain, with) = (bound(&[]), bound(&["--policy", policy]));
+    assert_eq!(plain["lb_usd"], with["lb_usd"], "nobody's bound depends on a policy");
+    assert_ne!(plain["endpoints"][0]["regret"]["cost_usd"], with["endpoints"][0]["regret"]["cost_usd"]);
+    // What `config` prints is an application file with the policy in it: the way from a policy file to `serve`.
+    let file = folder("under").join("app.yaml");
+    std::fs::write(&file, answer(&["config", QUICKSTART, "--policy", policy, "--set", SHORT]))
+        .expect("it can be written");
+    assert_eq!(json(&["run", &file.display().to_string(), "--json"])["transcript_hash"], under);
+    let explain =
+        |more: &[&str]| answer(&[&["explain", QUICKSTART, "--set", SHORT, "--endpoint", "sdxl"][..], more].concat());
+    assert_ne!(explain(&["--policy", policy]), explain(&[]));
+    assert!(refusal(&["run", QUICKSTART, "--policy", "slo_cots"]).contains("did you mean `slo_cost`?"));
+}
+
+#[test]
+fn a_sweep_is_not_taken_up_where_a_trace_has_changed() {
+    let folder = folder("sweep-trace");
+    let [app, trace, out] = ["app.yaml", "t.csv", "out"].map(|name| folder.join(name).display().to_string());
+    let rows = |step: u64| (0..40).map(|n| format!("{},a\n", n * step)).collect::<String>();
+    let write =
+        |step: u64| std::fs::write(&trace, format!("arrival_s,endpoint\n{}", rows(step))).expect("it can be written");
+    std::fs::write(&app, "endpoints:\n  a: {preset: sdxl-image-4090, traffic: {type: trace, file: t.csv}}\n").unwrap();
+    let asked = ["sweep", &app, "--vary", "endpoints.a.idle_timeout_s=5,30", "--out", &out];
+    write(20);
+    assert_eq!(answer(&asked), answer(&asked), "taken up");
+    write(30);
+    assert!(refusal(&asked).contains("holds another sweep"));
+}
+
+#[test]
+fn goals_that_mean_nothing_are_refused() {
+    let folder = folder("tune-goals");
+    let app = folder.join("app.yaml").display().to_string();
+    std::fs::write(
+        &app,
+        "duration_s: 10m\nendpoints:\n  a: {preset: sdxl-image-4090, traffic: {type: poisson, rate_per_s: 0.1}}\n",
+    )
+    .expect("it can be written");
+    let tune = |more: &[&str]| refusal(&[&["tune", &app, "--budget", "40"][..], more].concat());
+    assert!(tune(&["--slo", "slo_attainment>=99%"]).contains("needs a target in the file"));
+    assert!(tune(&["--slo", "slo_attainment>=150%"]).contains("100% at most"));
+    let message = tune(&["--slo", "p95_wait_s<=5", "--policy", "platform_default", "--param", "nope=1..2"]);
+    assert!(message.contains("nope"), "{message}");
+}

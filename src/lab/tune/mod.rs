@@ -137,17 +137,12 @@ pub fn tune(
         .iter()
         .map(|candidate| Base::new(candidate, &options.params, active_most))
         .collect::<Result<_, _>>()?;
+    can_be_varied(options, &bases)?;
     let mut search = Search::new(options, &data.rungs, data.times.as_ref(), &bases)?;
     if search.default_samples().iter().all(|sample| sample.completed + sample.lost == 0) {
         return Err(TuneError::Input(format!("there is no request in the training data ({})", data.trained_on)));
     }
     search.race(watch);
-    if let Some(refused) = search.refused().filter(|_| search.all().is_empty()) {
-        return Err(TuneError::Input(format!(
-            "none of the {} settings that were tried can be run; the first: {}",
-            refused.settings, refused.first
-        )));
-    }
     let kept = choose(&mut search, options, &bases);
     let limits = options.goal.limits(search.default_samples(), options.profile);
     let tuned_point = |of: &Evaluated| tuned_point(of, &search, &bases, meets(&of.samples, &limits, options.profile));
@@ -194,6 +189,21 @@ pub fn tune(
             .push("nothing that was tried meets the goal; the front shows what there is to choose from".to_owned());
     }
     Ok(tuning)
+}
+
+/// What is typed to be varied can be: some policy can be run with it, somewhere in its range.
+fn can_be_varied(options: &Options, bases: &[Base]) -> Result<(), Problems> {
+    let mut first = None;
+    for base in bases.iter().filter(|_| !options.params.is_empty()) {
+        for place in [0.1, 0.5, 0.9] {
+            let settings = base.settings_at(&vec![place; base.dimensions.len()]);
+            match Candidate::of_settings(&base.name, "", &settings).load(&options.file, &options.overrides) {
+                Ok(_) => return Ok(()),
+                Err(problems) => first = first.or(Some(problems)),
+            }
+        }
+    }
+    first.map_or(Ok(()), Err)
 }
 
 /// What is chosen, and how far it is from the limits on the training data.

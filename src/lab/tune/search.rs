@@ -146,11 +146,6 @@ impl<'a> Search<'a> {
         &self.default_last
     }
 
-    /// Settings that could not be run.
-    pub fn refused(&self) -> Option<&Refused> {
-        self.refused.as_ref()
-    }
-
     /// What was found.
     pub fn finish(self) -> Found {
         let tried = self.seen.len();
