@@ -419,6 +419,7 @@ fn idle_worker(ordinal: u64) -> WorkerView {
         version: 1,
         outdated: false,
         host: Some(HostId(0)),
+        gpus: 1,
         price: UsdPerSecond::from_usd(0.000_19),
     }
 }

@@ -364,6 +364,7 @@ impl Worker {
             version: 1,
             outdated: false,
             host: Some(HostId(0)),
+            gpus: 1,
             price: UsdPerSecond::from_usd(PRICE),
         }
     }
