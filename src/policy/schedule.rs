@@ -118,7 +118,8 @@ fn line(text: &str) -> Result<Line, String> {
     let (mut days, mut hours) = (None, None);
     for part in when.split_whitespace() {
         let hour = part.starts_with(|first: char| first.is_ascii_digit());
-        if if hour { hours.is_some() } else { days.is_some() } {
+        let twice = if hour { hours.is_some() } else { days.is_some() };
+        if twice {
             return Err(wrong("days and hours stand once each"));
         }
         if hour {
