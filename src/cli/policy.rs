@@ -6,12 +6,15 @@ mod file;
 mod new;
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::{Failure, output};
+use crate::lab::candidate::{self, Candidate};
+use crate::policy::params::near;
 use crate::policy::registry::{self, Entry};
 use crate::policy::{ParamSpec, ParamValue, starlark, wrap};
 
@@ -81,8 +84,9 @@ pub(super) fn run(args: &PolicyArgs) -> Result<(), Failure> {
             let mut rows = rows();
             rows.extend(of_folder());
             rows.retain(|row| kind.as_deref().is_none_or(|kind| row.kind == kind));
-            if *json { output::answer_json(&rows) } else { output::answer(&listing(&rows)) }
+            if *json { output::answer_json(&rows) } else { output::answer(&(listing(&rows) + &further())) }
         }
+        PolicyVerb::Show { name, json } if file::is_settings(name) => show_settings(name, *json),
         PolicyVerb::Show { name, json } => {
             let found = named(name)?;
             if *json {
@@ -95,6 +99,43 @@ pub(super) fn run(args: &PolicyArgs) -> Result<(), Failure> {
             output::answer(&pages)
         }
     }
+}
+
+/// A file of settings: what it says of itself, its text, and the pages of the policies that it names.
+fn show_settings(typed: &str, json: bool) -> Result<(), Failure> {
+    let (candidate, policies) = file::settings(typed)?;
+    let mut found = named(&policies.scaling.name)?;
+    found.retain(|row| row.kind == KINDS[0]);
+    let idle = named(&policies.keep_alive.name)?;
+    found.extend(idle.into_iter().filter(|row| row.kind == KINDS[1]));
+    if json {
+        return output::answer_json(&found);
+    }
+    let text = candidate.overlays.first().map_or("", |overlay| overlay.text.trim_end());
+    let pages = found.iter().map(details).collect::<Vec<_>>().join("\n");
+    output::answer(&format!("{}: {}\n\n{text}\n\nIts policies:\n\n{pages}", candidate.name, candidate.summary))
+}
+
+/// What belongs to the list and is no policy of its own: files of settings, and keys of all scalers.
+fn further() -> String {
+    let common: Vec<&str> = wrap::PARAMS.iter().map(|spec| spec.name).collect();
+    let mut text = format!(
+        "\nEvery scaling policy also takes: {}.\nWhat they do: `thermocline policy show per_job`.\n",
+        common.join(", ")
+    );
+    let files: Vec<String> =
+        candidate::files(Path::new(candidate::FOLDER)).iter().filter_map(|path| line(path)).collect();
+    if !files.is_empty() {
+        text += "\nFiles of settings for a whole endpoint, for `--policy` and `policy show`:\n";
+        text += &files.concat();
+    }
+    text
+}
+
+fn line(path: &Path) -> Option<String> {
+    let shown = path.display().to_string();
+    let candidate = file::is_settings(&shown).then(|| Candidate::of_file(path).ok())??;
+    Some(format!(" {shown:<36} {}\n", candidate.summary))
 }
 
 fn rows() -> Vec<Row> {
@@ -148,13 +189,13 @@ fn named(name: &str) -> Result<Vec<Row>, Failure> {
         return file::rows(name);
     }
     let all = rows();
-    let near = all.iter().map(|row| (strsim::damerau_levenshtein(&row.name, name), row.name.clone())).min();
+    let names: Vec<String> = all.iter().map(|row| row.name.to_string()).collect();
     let found: Vec<Row> = all.into_iter().filter(|row| row.name == name).collect();
     if !found.is_empty() {
         return Ok(found);
     }
-    Err(Failure::Input(match near {
-        Some((distance, near)) if distance <= 3 => format!("no policy is named `{name}`; did you mean `{near}`?"),
+    Err(Failure::Input(match near(name, names.iter().map(String::as_str)) {
+        Some(near) => format!("no policy is named `{name}`; did you mean `{near}`?"),
         _ => format!("no policy is named `{name}`; `thermocline policy list` shows them all"),
     }))
 }

@@ -18,7 +18,7 @@ pub(super) const ENTRY: Entry<dyn ScalingPolicy> = Entry {
     summary: "a fixed number of workers",
     formula: "workers",
     source: "baseline",
-    weakness: "any traffic that is not constant",
+    weakness: "any traffic that is not constant: too few workers then, and too many without any",
     params: PARAMS,
     build: |params| Box::new(Fixed { workers: params.whole("workers") }),
 };

@@ -1,7 +1,7 @@
 //! Greedy-dual keep-alive: idle workers stay until somebody else wants their GPUs; then the least worthy leaves.
 //!
 //! Formula: worth of an idle worker = clock when it was last used + frequency * D / GPUs. Frequency = idle periods of the endpoint's
-//! workers since it was last entirely gone, D = mean start measured (seconds), GPUs as told by `size`; clock = worth of the latest victim
+//! workers since it was last entirely gone, D = mean start measured (seconds), GPUs of the worker unless `size` says what counts; clock = worth of the latest victim
 //! on any host. A start that finds its host full makes idle workers there leave, least worthy first, if that frees enough; an idle
 //! timeout of `max_s` still applies where it is not 0. Source: Fuerst and Sharma, ASPLOS 2021 (FaasCache); policies 4. Meant for own GPUs,
 //! where idling costs nothing until another endpoint needs the place: billed by the second it is the dearest of all. Does badly on: a
@@ -26,8 +26,8 @@ pub(super) const GREEDY_DUAL: Entry<dyn KeepAlivePolicy> = Entry {
     params: &[
         ParamSpec {
             name: "size",
-            kind: ParamKind::Number { min: 0.01, max: 1_000.0, default: 1.0 },
-            doc: "what a worker occupies, such as its GPUs",
+            kind: ParamKind::Number { min: 0.0, max: 1_000.0, default: 0.0 },
+            doc: "what a worker occupies (0 = as many as it has GPUs)",
         },
         ParamSpec {
             name: "start_s",
@@ -93,7 +93,8 @@ impl KeepAlivePolicy for GreedyDual {
 
     fn worth(&self, worker: &WorkerView) -> Option<f64> {
         let clock = self.used_at.get(&worker.id.0).copied().unwrap_or(self.clock);
-        Some(clock + self.frequency * self.cost_s / self.size)
+        let size = if self.size > 0.0 { self.size } else { f64::from(worker.gpus.max(1)) };
+        Some(clock + self.frequency * self.cost_s / size)
     }
 
     fn made_room(&mut self, worth: f64) {
@@ -139,5 +140,12 @@ mod tests {
         policy.idle_ended(Time::ZERO, &two, Span::SECOND, IdleEnd::Stopped);
         policy.idle_timeout(&idle(&one, 3));
         assert_eq!(policy.worth(&one), Some(17.0));
+        // Two GPUs are worth half as much each, unless something else counts.
+        let wide = WorkerView { gpus: 2, ..one };
+        assert_eq!(policy.worth(&wide), Some(12.0));
+        let sized = PolicyChoice::named("greedy_dual").with("size", 1.0);
+        let mut policy = registry::keep_alive(&sized).expect("it is in the registry");
+        policy.idle_timeout(&idle(&wide, 0));
+        assert_eq!(policy.worth(&wide), Some(10.0));
     }
 }

@@ -83,7 +83,8 @@ pub(super) const KEDA: Entry<dyn ScalingPolicy> = Entry {
     summary: "KEDA: zero or the HPA, looked at every 30 s, zero again 300 s after the last job",
     formula: "no job for cooldown_s: 0; N = 0 and jobs at a poll: 1; else the HPA's number, at least 1",
     source: "KEDA pkg/scaling/executor/scale_scaledobjects.go, apis/keda/v1alpha1; Kubernetes HPA",
-    weakness: "the first job waits for a poll; the cool-down governs only the step to zero, the HPA's window the others",
+    weakness: "the first job waits for a poll; the cool-down governs only the step to zero, the HPA's window the others; idle \
+               workers that were there before it was go at once",
     params: &[
         TARGET,
         TOLERANCE,

@@ -71,7 +71,8 @@ pub(super) const ENTRY: Entry<dyn ScalingPolicy> = Entry {
     summary: "Knative KPA: mean concurrency over 60 s (6 s in panic) against 70 % of what workers take",
     formula: "ceil(mean(Q + P) / (utilization * concurrency)), rate-limited; panic at 200 %; zero after a grace",
     source: "Knative serving, pkg/autoscaler/scaling/autoscaler.go; its defaults",
-    weakness: "starts longer than the window; bursts that each pay for a window of idling",
+    weakness: "starts longer than the window; bursts that each pay for a window of idling; workers that were there before it \
+               was (half of them go at once)",
     params: PARAMS,
     build: |params| Box::new(Knative::new(params)),
 };

@@ -97,6 +97,8 @@ pub struct WorkerView {
     pub outdated: bool,
     /// Where it is.
     pub host: Option<HostId>,
+    /// GPUs that it occupies.
+    pub gpus: u32,
     /// Its price while it bills.
     pub price: UsdPerSecond,
 }

@@ -163,12 +163,18 @@ pub enum ParamError {
     Script(#[from] super::starlark::StarlarkError),
 }
 
+/// The one of `known` that `typed` may stand for: at most every third letter wrong, and at most three.
+pub fn near<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let most = typed.chars().count().div_ceil(3).min(3);
+    let distances = known.into_iter().map(|name| (strsim::damerau_levenshtein(name, typed), name));
+    distances.min().filter(|(distance, _)| *distance <= most).map(|(_, name)| name)
+}
+
 fn suggestion(known: &[&'static str], typed: &str) -> String {
-    let near = known.iter().map(|name| (strsim::damerau_levenshtein(name, typed), *name)).min();
-    match near {
-        Some((distance, name)) if distance <= 3 => format!("; did you mean `{name}`?"),
-        _ if known.is_empty() => "; it takes none".to_owned(),
-        _ => format!("; there is: {}", known.join(", ")),
+    match near(typed, known.iter().copied()) {
+        Some(name) => format!("; did you mean `{name}`?"),
+        None if known.is_empty() => "; it takes none".to_owned(),
+        None => format!("; there is: {}", known.join(", ")),
     }
 }
 

@@ -44,7 +44,11 @@ impl Details for Rows {
 
 impl World {
     fn new(name: &str, start_s: u32, service_s: u32) -> World {
-        let policy = registry::scaling(&PolicyChoice::named(name)).expect("it is in the registry");
+        World::of(&PolicyChoice::named(name), start_s, service_s)
+    }
+
+    fn of(choice: &PolicyChoice, start_s: u32, service_s: u32) -> World {
+        let policy = registry::scaling(choice).expect("it is in the registry");
         World {
             ask_at: policy.first_ask().map(|after| Time::ZERO + after),
             policy,
@@ -208,6 +212,37 @@ fn p4_without_jobs_everybody_leaves() {
             left += 1;
         }
         assert!(left < 4_000, "{name} still has {} workers", world.up());
+    }
+}
+
+#[test]
+fn p4_holds_with_each_of_the_common_keys() {
+    let keys = [
+        ("delay_up_s", 20.0),
+        ("delay_down_s", 20.0),
+        ("stabilize_up_s", 20.0),
+        ("stabilize_down_s", 20.0),
+        ("rate_up", 1.0),
+        ("rate_down", 1.0),
+        ("cooldown_up_s", 20.0),
+        ("cooldown_down_s", 20.0),
+        ("floor", 2.0),
+        ("ceiling", 3.0),
+    ];
+    for name in names() {
+        for (key, value) in keys {
+            let mut world = World::of(&PolicyChoice::named(name).with(key, value), 10, 5);
+            for second in 0..120 {
+                world.step(u32::from(second < 3) * 7 + u32::from(second % 3 == 0));
+            }
+            let rest = at_rest(name).max(if key == "floor" { value as u32 } else { 0 });
+            let mut left = 0;
+            while world.up() > rest && left < 5_500 {
+                world.step(0);
+                left += 1;
+            }
+            assert!(world.up() == rest, "{name} with {key} has {} workers, {rest} at rest", world.up());
+        }
     }
 }
 

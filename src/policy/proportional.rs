@@ -3,8 +3,8 @@
 //! L = jobs waiting and in progress, c = jobs per worker at once, S = mean service time measured, lam = arrival rate measured.
 //! - `target_utilization`: `ceil(L / (c u*))` for the load averaged with a half-life, and at least what waits now; up by at most
 //!   `max(+4, x2)` per 15 s, down to the highest answer of `down_window_s`. Source: Knative's target, Kubernetes' behaviour; policies 1.5.
-//! - `inflight`: `ceil(L / (c share)) + buffer`, the buffer only while there are jobs; down by the idle timeout. Source: beta9
-//!   pkg/abstractions/endpoint/autoscaler.go, Modal's guide "Scaling out"; autoscalers 8.
+//! - `inflight`: `ceil(L / (c share)) + buffer`, the buffer only while there are jobs; down by the idle timeout, with a buffer not below
+//!   the highest answer of `buffer_s`: a buffer that idles out between two jobs is started again at the next. Source: beta9 pkg/abstractions/endpoint/autoscaler.go, Modal's guide "Scaling out"; autoscalers 8.
 //! - `backlog_drain`: `ceil(lam S / c + Q S / (c drain_s))`, the steady load and what empties the queue in `drain_s`; down by the idle
 //!   timeout. Source: policies 1.6.
 //!
@@ -70,6 +70,11 @@ pub(super) const INFLIGHT: Entry<dyn ScalingPolicy> = Entry {
             doc: "idle workers kept ready while the endpoint has jobs (Modal buffer_containers)",
         },
         ParamSpec {
+            name: "buffer_s",
+            kind: ParamKind::Number { min: 0.0, max: 86_400.0, default: 60.0 },
+            doc: "seconds for which a buffer and what it stood beside are kept from idling out (Modal scaledown_window 60)",
+        },
+        ParamSpec {
             name: "fill",
             kind: ParamKind::Number { min: 0.01, max: 100.0, default: 1.0 },
             doc: "jobs per place of a worker: below 1 spare places, above 1 a queue (beta9 tasks_per_container / c)",
@@ -81,6 +86,8 @@ pub(super) const INFLIGHT: Entry<dyn ScalingPolicy> = Entry {
             buffer: params.whole("buffer"),
             fill: params.number("fill"),
             asked_at: tick(params.number("tick_s")),
+            kept: Span::from_secs(params.number("buffer_s")),
+            recent: VecDeque::new(),
         })
     },
 };
@@ -183,6 +190,10 @@ impl ScalingPolicy for TargetUtilization {
         let mean = if load == 0.0 && self.memory.mean < 0.05 { 0.0 } else { self.memory.mean };
         let wanted = ceil(mean / (places * self.utilization)).max(ceil(load / places));
         let answers = &mut self.memory.answers;
+        // Asked for the first time it knows nothing of the time before, which made the workers that are there.
+        if answers.is_empty() {
+            answers.push_back((now, current));
+        }
         while answers.back().is_some_and(|(_, older)| *older <= wanted) {
             answers.pop_back();
         }
@@ -212,11 +223,14 @@ impl ScalingPolicy for TargetUtilization {
 }
 
 /// See the module.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Inflight {
     buffer: u32,
     fill: f64,
     asked_at: AskedAt,
+    kept: Span,
+    /// Answers of the last `kept` where there is a buffer, decreasing: the front is the highest.
+    recent: VecDeque<(Time, u32)>,
 }
 
 impl ScalingPolicy for Inflight {
@@ -228,9 +242,36 @@ impl ScalingPolicy for Inflight {
         let load = seen.queued + seen.in_progress;
         let current = seen.up_or_coming();
         let needed = ceil(f64::from(load) / (f64::from(seen.concurrency.max(1)) * self.fill));
-        let workers = if load > 0 { needed + self.buffer } else { 0 };
+        let workers = if load > 0 { needed.saturating_add(self.buffer) } else { 0 };
+        if self.buffer > 0 {
+            while self.recent.back().is_some_and(|(_, older)| *older <= workers) {
+                self.recent.pop_back();
+            }
+            self.recent.push_back((seen.now, workers));
+            while self.recent.front().is_some_and(|(at, _)| seen.now.since(*at) > self.kept) {
+                self.recent.pop_front();
+            }
+        }
         let reason = if current == 0 { ScaleReason::FromZero } else { ScaleReason::Policy };
-        Advice { workers: workers.max(current), surplus: Surplus::KeepAlive, reason, ask_again: None }
+        // Asked at events, it must look again to see the end of what it keeps.
+        let ask_again = (self.asked_at == AskedAt::Events && self.floor() > 0).then_some(Span::SECOND);
+        Advice { workers: workers.max(current), surplus: Surplus::KeepAlive, reason, ask_again }
+    }
+
+    fn floor(&self) -> u32 {
+        self.recent.front().map_or(0, |(_, highest)| *highest)
+    }
+
+    fn save(&self) -> Value {
+        json!(self.recent)
+    }
+
+    fn load(&mut self, state: &Value) -> Result<(), BadPolicyState> {
+        // Without a buffer there was nothing to remember, and null was saved.
+        let recent: Option<VecDeque<(Time, u32)>> =
+            Deserialize::deserialize(state).map_err(|error: serde_json::Error| BadPolicyState(error.to_string()))?;
+        self.recent = recent.unwrap_or_default();
+        Ok(())
     }
 }
 
@@ -300,7 +341,11 @@ mod tests {
     fn inflight_adds_its_buffer_only_while_there_are_jobs() {
         let mut policy = built(PolicyChoice::named("inflight").with("buffer", 2.0));
         assert_eq!(policy.advise(&seen(0.0, (1, 2), (0, 2, 0))).workers, 5);
+        assert_eq!(policy.floor(), 5, "the buffer does not idle out while there are jobs");
         assert_eq!(policy.advise(&seen(1.0, (0, 0), (0, 0, 0))).workers, 0);
+        assert_eq!(policy.floor(), 5, "and not in a gap between two of them");
+        policy.advise(&seen(61.0, (0, 0), (5, 0, 0)));
+        assert_eq!(policy.floor(), 0);
         let mut full = built(PolicyChoice::named("inflight").with("fill", 4.0));
         assert_eq!(full.advise(&seen(0.0, (9, 0), (0, 0, 0))).workers, 3);
     }

@@ -68,7 +68,8 @@ pub(super) const ENTRY: Entry<dyn ScalingPolicy> = Entry {
     summary: "Ray Serve: mean ongoing requests per worker over 30 s, up after 30 s, down after 600 s",
     formula: "ceil(target + factor (mean(Q + P) / target_ongoing - target)) once wanted for the delay; from zero at once",
     source: "Ray 2.60 python/ray/serve/autoscaling_policy.py, config.py",
-    weakness: "spikes (30 s before the second worker); sparse traffic (ten idle minutes after each burst)",
+    weakness: "spikes (30 s before the second worker); sparse traffic (ten idle minutes after each burst); starts of minutes, \
+               against which it swings",
     params: PARAMS,
     build: |params| Box::new(Ray::new(params)),
 };
@@ -170,6 +171,10 @@ impl ScalingPolicy for Ray {
     fn advise(&mut self, seen: &Observation<'_>) -> Advice {
         let current = seen.up_or_coming();
         let load = f64::from(seen.queued + seen.in_progress);
+        // Workers that were there before it was are its own: it waits as long to let them go.
+        if self.memory.load == Steps::default() {
+            self.memory.target = current;
+        }
         let mean = self.mean_load(seen.now, load);
         let mut reason = ScaleReason::Policy;
         if current == 0 {

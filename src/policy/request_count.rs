@@ -40,7 +40,8 @@ pub(super) const ENTRY: Entry<dyn ScalingPolicy> = Entry {
     summary: "RunPod REQUEST_COUNT: one worker per so many requests in queue and in progress",
     formula: "ceil((Q + P) / requests_per_worker), down when lower for scale_down_delay_s",
     source: "RunPod docs, endpoint configurations; contract 1.2, C12",
-    weakness: "long jobs (over-scales for a short queue); gappy traffic (no keep-alive)",
+    weakness: "long jobs (over-scales for a short queue); gappy traffic (no keep-alive); starts longer than jobs (calls them off \
+               and asks again); idle workers that were there before it was go at once",
     params: PARAMS,
     build: |params| Box::new(RequestCount::new(params)),
 };

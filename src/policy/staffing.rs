@@ -46,7 +46,8 @@ pub(super) const ERLANG_SLO: Entry<dyn ScalingPolicy> = Entry {
     summary: "the fewest workers with which the wait exceeds slo_s in at most a share of the cases",
     formula: "least n > R: C(n, R) exp(-(n / S - lam) slo_s 2 / (ca2 + cs2)) <= miss",
     source: "Erlang 1917; Kleinrock 1975; Allen-Cunneen; policies 2.1",
-    weakness: "sparse or bursty traffic (theory is of a steady rate); rates that change within the half-life",
+    weakness: "sparse or bursty traffic (theory is of a steady rate); rates that change within the half-life; idle workers that \
+               were there before it measured any go at once",
     params: &[
         ParamSpec {
             name: "slo_s",
@@ -83,7 +84,8 @@ pub(super) const SQRT_STAFFING: Entry<dyn ScalingPolicy> = Entry {
     summary: "the load and a reserve in proportion to its square root",
     formula: "ceil(R + beta sqrt(dispersion R)), beta from P(wait): 1 / (1 + beta Phi(beta) / phi(beta))",
     source: "Halfin and Whitt 1981; Borst, Mandelbaum, Reiman 2004; policies 2.2",
-    weakness: "a handful of workers (an asymptotic rule); bursts beyond Poisson unless dispersion says so",
+    weakness: "a handful of workers (an asymptotic rule); bursts beyond Poisson unless dispersion says so; idle workers that \
+               were there before it measured any go at once",
     params: &[
         ParamSpec {
             name: "wait_probability",

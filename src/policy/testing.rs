@@ -16,6 +16,7 @@ pub fn worker(sequence: u64) -> WorkerView {
         version: 1,
         outdated: false,
         host: None,
+        gpus: 1,
         price: UsdPerSecond::default(),
     }
 }

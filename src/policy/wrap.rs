@@ -50,7 +50,10 @@ pub const PARAMS: &[ParamSpec] = &[
     seconds("cooldown_up_s", "no more workers within so many seconds of the last change"),
     seconds("cooldown_down_s", "no fewer workers within so many seconds of the last change"),
     workers("floor", "never fewer workers than this, paid as flex (0 = none)"),
-    workers("ceiling", "never more workers than this (0 = none)"),
+    workers(
+        "ceiling",
+        "never more workers wanted than this; extra ones that stand in for throttled ones come on top (0 = none)",
+    ),
 ];
 
 /// Common keys apart from the rule's own.
@@ -70,6 +73,15 @@ pub(super) fn around(
         return Ok(policy);
     }
     let params = Params::check(common, PARAMS)?;
+    let (floor, ceiling) = (params.whole("floor"), params.whole("ceiling"));
+    if ceiling > 0 && floor > ceiling {
+        return Err(ParamError::BadValue {
+            policy: common.name.clone(),
+            param: "floor".to_owned(),
+            found: format!("{floor} and its ceiling {ceiling}"),
+            allowed: "at most the ceiling".to_owned(),
+        });
+    }
     let plain = PARAMS
         .iter()
         .all(|spec| params.iter().any(|(name, value)| name == spec.name && *value == spec.kind.default_value()));
@@ -253,9 +265,12 @@ impl ScalingPolicy for Wrapped {
             memory.changed = Some(now);
         }
         memory.held = if keys.holds_down() { workers } else { keys.bounded(0) };
-        // Something is being held back or up: look again when that may have changed, even if nothing happens by then.
-        let held = workers != wanted && workers != keys.bounded(wanted);
-        let soon = held.then_some(Span::SECOND);
+        // Something is being held back or up: look again when that may have changed, even if nothing happens by then. A rule
+        // that is asked at jobs only would hold for ever what it held when the last one came.
+        let held_back = workers != wanted && workers != keys.bounded(wanted);
+        let ticks = matches!(self.policy.asked_at(), AskedAt::Ticks(_));
+        let held_up = !ticks && memory.held > keys.bounded(self.policy.floor());
+        let soon = (held_back || held_up).then_some(Span::SECOND);
         let ask_again = [advice.ask_again, soon].into_iter().flatten().min();
         let reason = if workers > advice.workers { ScaleReason::Policy } else { advice.reason };
         Advice { workers, ask_again, reason, ..advice }

@@ -11,6 +11,7 @@ use super::node::{Map, Node, Origin, Sources, Value, clean, number_of};
 use super::problem::{Problem, Problems, suggestion};
 use super::schema::keyword;
 use super::types::numbers::duration;
+use crate::policy::schedule;
 
 /// Whether defaults are filled in and missing keys reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,8 +95,21 @@ impl Checker<'_> {
                     let words: Vec<&str> = words.iter().filter_map(Json::as_str).collect();
                     self.word(&words, node, path);
                 }
+                if schema.get("x-hours").is_some() {
+                    self.hours(node, path);
+                }
             }
             Value::Bool(_) | Value::Null => {}
+        }
+    }
+
+    /// A timetable, as the policy reads it.
+    fn hours(&mut self, node: &Node, path: &mut Vec<String>) {
+        let text = node.as_text().unwrap_or_default();
+        let problem = if text.trim().is_empty() { Err("nothing".to_owned()) } else { schedule::check(text) };
+        if let Err(found) = problem {
+            let allowed = "lines `[days] [from-to] = workers`, separated by `;`".to_owned();
+            self.report(node, path, clean(&found), allowed, "such as `mon-fri 8-18 = 3; sat,sun 10:30-16 = 1`");
         }
     }
 

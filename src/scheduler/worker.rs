@@ -179,6 +179,7 @@ impl Worker {
             version: self.version,
             outdated: self.outdated,
             host: self.host,
+            gpus: self.gpus,
             price,
         }
     }

@@ -225,6 +225,11 @@ fn policies_can_be_listed_and_shown_to_people_and_programs() {
         assert!(listing.contains(name), "{name} is not in the table");
         assert!(answer(&["policy", "show", name]).contains("formula"));
     }
+    assert!(listing.contains("policies/slo_cost.yaml") && listing.contains("stabilize_down_s"), "{listing}");
+    let file = answer(&["policy", "show", "policies/inflight.yaml"]);
+    assert!(file.contains("fill: 2.73") && file.contains("inflight (scaling policy)"), "{file}");
+    let judged = answer(&["policy", "check", "policies/inflight.yaml", "--json"]);
+    assert!(judged.contains("\"scaling\"") && judged.contains("\"keep_alive\""), "{judged}");
 }
 
 #[test]

@@ -239,6 +239,8 @@ fn a_new_policy_works_at_once_and_is_never_overwritten() {
     let judged: serde_json::Value = serde_json::from_str(&json).expect("the answer is JSON");
     let count = judged.as_array().map(Vec::len);
     assert_eq!((code, count), (Some(0), Some(2)), "scaling and keep-alive are judged: {told}{json}");
+    let (code, _, told) = call(&["policy", "check", "policies/mine.star", "--set", "ceiling=15", "--set", "target=2"]);
+    assert_eq!(code, Some(0), "a common key goes round the file: {told}");
     let (code, page, _) = call(&["policy", "show", "policies/mine.star"]);
     assert!(code == Some(0) && page.contains("target = 1") && page.contains("obs.queued"), "{page}");
     let (code, list, _) = call(&["policy", "list"]);

@@ -18,7 +18,7 @@ use crate::policy::{KeepAlivePolicy, ParamValue, PolicyChoice, ScalingPolicy, re
 Ends with 1 if a property fails, with 2 if the file cannot be read. A property that fails is a fact, not always a mistake: a fixed
 number of workers never goes to the minimum.")]
 pub struct CheckArgs {
-    /// A policy file, or the name of a scaling or keep-alive policy of the registry
+    /// A policy file (.star or .yaml), or the name of a scaling or keep-alive policy of the registry
     #[arg(value_name = "FILE|NAME")]
     policy: String,
     /// Give a parameter another value than its default; may be given several times
@@ -75,9 +75,13 @@ fn param(text: &str) -> Result<(String, ParamValue), Failure> {
 }
 
 fn judged(typed: &str, params: &BTreeMap<String, ParamValue>) -> Result<Vec<Judged>, Failure> {
-    let (choice, scales, keeps_alive) = if starlark::is_file(typed) {
+    let (choice, scales, keeps_alive) = if file::is_settings(typed) {
+        return of_settings(typed, params);
+    } else if starlark::is_file(typed) {
         let (choice, program) = file::choice(typed, params)?;
-        (choice, program.scales(), program.keeps_alive())
+        let mut idle = choice.clone();
+        idle.params.retain(|name, _| !file::is_common(&program, name));
+        return both(typed, program.scales().then_some(&choice), program.keeps_alive().then_some(&idle));
     } else {
         let kinds: Vec<&str> = named(typed)?.iter().map(|row| row.kind).collect();
         let choice = PolicyChoice { params: params.clone(), ..PolicyChoice::named(typed) };
@@ -88,16 +92,33 @@ fn judged(typed: &str, params: &BTreeMap<String, ParamValue>) -> Result<Vec<Judg
             "`{typed}` is neither a scaling nor a keep-alive policy: others are not judged"
         )));
     }
+    // Of two policies of one name, parameters are those of one.
+    let keeps_alive = keeps_alive && (!scales || registry::keep_alive(&choice).is_ok());
+    both(typed, scales.then_some(&choice), keeps_alive.then_some(&choice))
+}
+
+/// The scaler and the keep-alive policy of a file of settings, with parameters for its scaler.
+fn of_settings(typed: &str, params: &BTreeMap<String, ParamValue>) -> Result<Vec<Judged>, Failure> {
+    let (_, mut policies) = file::settings(typed)?;
+    policies.scaling.params.extend(params.clone());
+    both(typed, Some(&policies.scaling), Some(&policies.keep_alive))
+}
+
+fn both(
+    typed: &str,
+    scaling: Option<&PolicyChoice>,
+    keep_alive: Option<&PolicyChoice>,
+) -> Result<Vec<Judged>, Failure> {
     let mut all = Vec::new();
-    if scales {
+    if let Some(choice) = scaling {
         // Wrong parameters are told here; afterwards it can only be built as it was.
-        registry::scaling(&choice)?;
-        let make = || -> Box<dyn ScalingPolicy> { registry::scaling(&choice).expect("it was built a moment ago") };
+        registry::scaling(choice)?;
+        let make = || -> Box<dyn ScalingPolicy> { registry::scaling(choice).expect("it was built a moment ago") };
         all.push(of(typed, "scaling", lint::scaling(&make)));
     }
-    if keeps_alive && (!scales || registry::keep_alive(&choice).is_ok()) {
-        registry::keep_alive(&choice)?;
-        let make = || -> Box<dyn KeepAlivePolicy> { registry::keep_alive(&choice).expect("it was built a moment ago") };
+    if let Some(choice) = keep_alive {
+        registry::keep_alive(choice)?;
+        let make = || -> Box<dyn KeepAlivePolicy> { registry::keep_alive(choice).expect("it was built a moment ago") };
         all.push(of(typed, "keep_alive", lint::keep_alive(&make)));
     }
     Ok(all)
@@ -107,6 +128,7 @@ fn judged(typed: &str, params: &BTreeMap<String, ParamValue>) -> Result<Vec<Judg
 fn speed(typed: &str, params: &BTreeMap<String, ParamValue>) -> Result<(), Failure> {
     let choice = match starlark::is_file(typed) {
         true => file::choice(typed, params)?.0,
+        false if file::is_settings(typed) => file::settings(typed)?.1.scaling,
         false => PolicyChoice { params: params.clone(), ..PolicyChoice::named(typed) },
     };
     let mut policy = registry::scaling(&choice)?;

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::super::Failure;
 use super::{KINDS, Param, Row, common, param};
+use crate::lab::candidate::Candidate;
 use crate::policy::starlark::{self, Program, StarlarkError, trial, view};
-use crate::policy::{ParamValue, PolicyChoice};
+use crate::policy::{ParamValue, PolicyChoice, wrap};
 use crate::scenario::node::printable;
-use crate::scenario::read;
+use crate::scenario::{self, read};
+use crate::scheduler::PolicySet;
 
 /// The files of the folder `policies`, in order of name; none if there is no such folder.
 pub(super) fn files() -> Vec<PathBuf> {
@@ -31,7 +33,11 @@ pub(super) fn choice(typed: &str, params: &BTreeMap<String, ParamValue>) -> Resu
     let told = |errors: Vec<StarlarkError>| {
         Failure::Input(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     };
-    let compiled = || Program::compile(&shown, &text, params);
+    // Common keys of scaling policies go round a file that does not declare them itself.
+    let declared = Program::compile(&shown, &text, &BTreeMap::new()).map_err(told)?;
+    let mut own = params.clone();
+    own.retain(|name, _| !is_common(&declared, name));
+    let compiled = || Program::compile(&shown, &text, &own);
     let program = compiled().map_err(told)?;
     if !program.scales() && !program.keeps_alive() {
         return Err(told(vec![program.missing("advise")]));
@@ -44,6 +50,31 @@ pub(super) fn choice(typed: &str, params: &BTreeMap<String, ParamValue>) -> Resu
     }
     let choice = PolicyChoice { name: shown, params: params.clone(), source: Some(text) };
     Ok((choice, program))
+}
+
+/// True for a common key of scaling policies that the file does not declare as a parameter of its own.
+pub(super) fn is_common(program: &Program, name: &str) -> bool {
+    let own = program.params().iter().any(|param| param.name == name);
+    !own && wrap::PARAMS.iter().any(|common| common.name == name)
+}
+
+/// True for a file of settings: `policies/slo_cost.yaml`.
+pub(super) fn is_settings(typed: &str) -> bool {
+    Path::new(typed).extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
+}
+
+/// An endpoint to lay a policy file over; what it serves does not matter.
+const ENDPOINT: &str =
+    "max_jobs: 1\nendpoints:\n  any: {preset: sdxl-image-4090, traffic: {type: poisson, rate_per_s: 1}}\n";
+
+/// What a file of settings says of itself, and the policies that an endpoint has with it.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(super) fn settings(typed: &str) -> Result<(Candidate, PolicySet), Failure> {
+    let candidate = Candidate::of_file(Path::new(typed))?;
+    let mut scenario = scenario::from_str_with(ENDPOINT, "any", Path::new(""), &candidate.overlays, &[])?;
+    Ok((candidate, scenario.plan.endpoints.remove(0).spec.policies))
 }
 
 /// The rows of a file: one for each decision that it takes.

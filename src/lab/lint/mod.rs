@@ -57,8 +57,11 @@ pub fn busy_day(policy: &mut dyn ScalingPolicy) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::policy::{PolicyChoice, registry};
+    use crate::policy::{Advice, AskedAt, BadPolicyState, Observation, PolicyChoice, ScaleReason, Surplus, registry};
+    use crate::units::Span;
 
     fn verdicts(choice: &PolicyChoice) -> Vec<Verdict> {
         scaling(&|| registry::scaling(choice).expect("it is in the registry"))
@@ -72,8 +75,133 @@ mod tests {
     #[test]
     fn the_platforms_own_scalers_keep_what_can_be_seen_of_them() {
         assert_eq!(failing(&PolicyChoice::named("queue_delay")), [""; 0]);
-        // It calls starts off when the queue is short for a moment, and asks for them again: with starts of 10 min for ever.
-        assert_eq!(failing(&PolicyChoice::named("request_count")), ["P5"]);
+        // It calls starts off when the queue is short for a moment, and asks for them again: with starts of 10 min for ever. Without a
+        // delay it stops what is idle as soon as it is asked.
+        assert_eq!(failing(&PolicyChoice::named("request_count")), ["P5", "P9"]);
+    }
+
+    /// Each of the registry with what it is known to break; its entry says so.
+    #[test]
+    fn the_policies_of_the_registry_break_what_they_are_known_to_break() {
+        let known = |name: &str| -> &[&str] {
+            match name {
+                // One worker for ever is neither none without load nor enough for any.
+                "fixed" => &["P4", "P5", "P9"],
+                // A minimum of one, as Kubernetes has it.
+                "hpa" => &["P4", "P9"],
+                "request_count" => &["P5", "P9"],
+                // They bring workers down by what they have seen of the load, and have seen none.
+                "knative" | "keda" | "erlang_slo" | "sqrt_staffing" => &["P9"],
+                // 30 s of looking back against starts of 10 min.
+                "ray" => &["P5"],
+                // A start that takes longer than any before is a start that may have failed: it tries one beside it.
+                "slo_cost" => &["P7"],
+                _ => &[],
+            }
+        };
+        let mut wrong = Vec::new();
+        for entry in registry::SCALING {
+            let all = verdicts(&PolicyChoice::named(entry.name));
+            let fails: Vec<&Verdict> = all.iter().filter(|verdict| verdict.outcome == Outcome::Fails).collect();
+            if fails.iter().map(|verdict| verdict.id).ne(known(entry.name).iter().copied()) {
+                wrong.push(format!("{}: {fails:?}", entry.name));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    /// A rule of one line; what it keeps is a moment.
+    #[derive(Clone, Copy)]
+    struct Rule {
+        asked_at: AskedAt,
+        floor: u32,
+        first_ask: Option<Span>,
+        since: Option<f64>,
+        workers: fn(&Observation<'_>, &mut Option<f64>) -> u32,
+        surplus: Surplus,
+    }
+
+    impl ScalingPolicy for Rule {
+        fn asked_at(&self) -> AskedAt {
+            self.asked_at
+        }
+
+        fn advise(&mut self, seen: &Observation<'_>) -> Advice {
+            let workers = (self.workers)(seen, &mut self.since);
+            Advice { workers, surplus: self.surplus, reason: ScaleReason::Policy, ask_again: None }
+        }
+
+        fn floor(&self) -> u32 {
+            self.floor
+        }
+
+        fn first_ask(&self) -> Option<Span> {
+            self.first_ask
+        }
+
+        fn save(&self) -> Value {
+            json!(self.since)
+        }
+
+        fn load(&mut self, state: &Value) -> Result<(), BadPolicyState> {
+            self.since = state.as_f64();
+            Ok(())
+        }
+    }
+
+    fn load(seen: &Observation<'_>) -> u32 {
+        seen.queued + seen.in_progress
+    }
+
+    /// It remembers one dip, and lets go of half of its workers five minutes later.
+    fn resentful(seen: &Observation<'_>, dip: &mut Option<f64>) -> u32 {
+        let now = seen.now.as_secs();
+        if seen.ended > 20 && load(seen) <= 2 {
+            dip.get_or_insert(now);
+        }
+        match dip {
+            Some(at) if now >= *at + 300.0 => 4 * u32::from(load(seen) > 0),
+            _ => 8 * u32::from(seen.arrived > 0),
+        }
+    }
+
+    #[test]
+    fn what_looks_well_for_a_moment_only_is_found_out() {
+        let plain = Rule {
+            asked_at: AskedAt::Ticks(Span::SECOND),
+            floor: 0,
+            first_ask: None,
+            since: None,
+            workers: |seen, _| load(seen),
+            surplus: Surplus::KeepAlive,
+        };
+        let slow = AskedAt::Ticks(Span::from_whole_secs(10));
+        for (what, rule, id) in [
+            ("never a worker, every 10 s", Rule { asked_at: slow, workers: |_, _| 0, ..plain }, "P3"),
+            ("one worker whatever waits", Rule { workers: |seen, _| u32::from(load(seen) > 0), ..plain }, "P5"),
+            (
+                "a spare one that idles out and is started again",
+                Rule { workers: |seen, _| if load(seen) > 0 { load(seen) + 1 } else { 0 }, ..plain },
+                "P5",
+            ),
+            (
+                "fewer from 60 jobs in progress on",
+                Rule { workers: |seen, _| if seen.in_progress < 60 { load(seen) } else { 1 }, ..plain },
+                "P6",
+            ),
+            ("half as many after a dip", Rule { workers: resentful, surplus: Surplus::StopIdle, ..plain }, "P8"),
+            ("stops what is there before the first job", Rule { surplus: Surplus::StopIdle, ..plain }, "P9"),
+            // A floor holds idle workers, and a first question starts them: seen as the scheduler sees them.
+            (
+                "three workers from the beginning on",
+                Rule { floor: 3, first_ask: Some(Span::ZERO), workers: |_, _| 3, ..plain },
+                "P4",
+            ),
+        ] {
+            let all = scaling(&|| Box::new(rule));
+            let verdict = all.iter().find(|verdict| verdict.id == id).expect("each is judged");
+            assert_eq!(verdict.outcome, Outcome::Fails, "{what}: {verdict:?}");
+        }
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 use super::world::{AllOverdue, Scene, Seen, World};
 use super::{Make, Outcome, Verdict};
-use crate::policy::{Advice, IdleStart, KeepAlivePolicy, Phase, ScalingPolicy, Trigger, WorkerKind, WorkerView};
+use crate::policy::{
+    Advice, AskedAt, IdleStart, KeepAlivePolicy, Phase, ScalingPolicy, Surplus, Trigger, WorkerKind, WorkerView,
+};
 use crate::units::{HostId, Span, Time, UsdPerSecond, WorkerId};
 
 /// Offered load of 4.5 workers: 9 requests in 60 s, 30 s of work each.
-const STEADY: Scene = Scene { requests: 9, per_s: 60, until_s: u64::MAX, service_s: 30, start_s: Some(60), max: 20 };
+const STEADY: Scene =
+    Scene { requests: 9, per_s: 60, until_s: u64::MAX, pause: None, service_s: 30, start_s: Some(60), max: 20 };
 /// Lengths of starts under which a policy must settle, in seconds.
 const STARTS_S: [u64; 3] = [1, 60, 600];
 /// How long there is load where it comes and goes.
@@ -17,6 +20,12 @@ const WATCHED_S: u64 = 1_800;
 const SILENCE_S: u64 = 3 * 3_600;
 /// Workers by which the number may go up and down for ever under a constant load: bursts of whole jobs need as much.
 const RIPPLE_MAX: u32 = 2;
+/// Changes of the number in half an hour under a constant load: one a minute. Each is a start that is paid.
+const CHANGES_MAX: usize = 30;
+/// Requests by which the queue may grow in that time: those of a minute.
+const GROWTH_MAX: u32 = 9;
+/// A policy that lets go sooner after the last request has no delay that could be told from the gaps between two requests.
+const DELAY_MIN_S: u64 = 30;
 
 type Seeing<'a> = Make<'a, dyn ScalingPolicy>;
 
@@ -29,9 +38,7 @@ pub(super) fn scaling(make: Seeing<'_>) -> Vec<Verdict> {
         settles(make),
         monotone(make),
         stuck_starts(make),
-        verdict("P8", "a dip shorter than its delay shrinks nothing", Outcome::NotJudged, {
-            "how long it waits before it shrinks is its own affair".to_owned()
-        }),
+        dips(make),
         no_data(make),
         restores(make),
     ]
@@ -103,23 +110,23 @@ fn repeats(make: Seeing<'_>) -> Verdict {
 fn wakes(make: Seeing<'_>) -> Verdict {
     let property = "a waiting job and no worker: a worker within one tick";
     let mut policy = make();
-    let scene = Scene { requests: 1, per_s: 7_200, until_s: 7_200, service_s: 5, start_s: Some(10), max: 5 };
-    let mut world = World::new(&mut *policy, scene);
-    world.run(7_200);
-    let (asked, up) = (std::mem::take(&mut world.answers), std::mem::take(&mut world.up));
+    let scene = Scene { requests: 1, per_s: 7_200, until_s: 7_200, service_s: 5, start_s: Some(10), max: 5, ..STEADY };
+    let tick_s = match policy.asked_at() {
+        AskedAt::Ticks(tick) => tick.0.div_ceil(1_000_000).max(1),
+        AskedAt::Events | AskedAt::WaitingJobs => 0,
+    };
     // The one request comes at the last second of its period.
     let came = 7_199;
-    let last = up.last().copied().unwrap_or(0);
-    let tick = match policy.asked_at() {
-        crate::policy::AskedAt::Ticks(tick) => tick.as_secs(),
-        _ => 0.0,
-    };
-    let seen = if last > 0 {
-        Ok(format!("a job after two hours without any: {last} worker at once"))
-    } else if tick > 1.0 && !asked.iter().any(|(at, _)| *at == came) {
-        Ok(format!("asked every {tick} s only"))
-    } else {
-        Err("a job waits, no worker is up or coming, and it asks for none".to_owned())
+    let mut world = World::new(&mut *policy, scene);
+    world.run(came + tick_s + 1);
+    let since = &world.up[came as usize..];
+    let seen = match since.iter().position(|up| *up > 0) {
+        Some(0) => Ok(format!("a job after two hours without any: {} worker at once", since[0])),
+        Some(later) => Ok(format!("a job after two hours without any: {} worker {later} s later", since[later])),
+        None if tick_s > 1 => {
+            Err(format!("a job waits, no worker is up or coming, and within its tick of {tick_s} s it asks for none"))
+        }
+        None => Err("a job waits, no worker is up or coming, and it asks for none".to_owned()),
     };
     judged("P3", property, seen)
 }
@@ -151,16 +158,23 @@ fn settles(make: Seeing<'_>) -> Verdict {
         let (least, most) = (watched.iter().min().copied().unwrap_or(0), watched.iter().max().copied().unwrap_or(0));
         let changes = watched.windows(2).filter(|pair| pair[0] != pair[1]).count();
         let range = if least == most { format!("{most} workers") } else { format!("{least} to {most} workers") };
-        let text = format!("starts of {}: {range}, {changes} changes in half an hour", length(start_s));
-        if most - least > RIPPLE_MAX {
-            failed =
-                failed.or_else(|| Some(format!("under a constant load of 4.5 workers, {text}: it does not settle")));
-        }
+        let queue = &world.waiting[settled_s as usize..];
+        let (first, last) = (queue[0], queue[queue.len() - 1]);
+        let text = format!("starts of {}: {range}, {changes} changes in half an hour, {last} wait", length(start_s));
+        let problem = if most - least > RIPPLE_MAX || changes > CHANGES_MAX {
+            Some("it does not settle")
+        } else if last > first + GROWTH_MAX {
+            Some("the queue grows without end")
+        } else {
+            None
+        };
+        let told = problem.map(|problem| format!("under a constant load of 4.5 workers, {text}: {problem}"));
+        failed = failed.or(told);
         seen.push(text);
     }
     judged(
         "P5",
-        "under a constant load it settles, however long a start takes",
+        "under a constant load it settles and keeps up, however long a start takes",
         failed.map_or(Ok(seen.join("; ")), Err),
     )
 }
@@ -185,28 +199,70 @@ fn monotone(make: Seeing<'_>) -> Verdict {
     };
     let mut failed = None;
     let mut pairs = 0_u32;
-    for (busy, idle) in [(0, 0), (1, 0), (3, 0), (3, 2), (10, 0), (50, 5)] {
-        let mut before = (0, ask(0, busy, idle));
-        for queued in [1, 2, 3, 5, 8, 13, 40, 100, 400] {
-            let wanted = ask(queued, busy, idle);
+    let mut compare = |case: String, steps: &[u32], ask: &dyn Fn(u32) -> u32| {
+        let mut before = (steps[0], ask(steps[0]));
+        for step in &steps[1..] {
+            let wanted = ask(*step);
             pairs += 1;
             if wanted < before.1 {
-                failed = failed.or(Some(format!(
-                    "with {busy} busy and {idle} idle workers it wants {} for {} waiting jobs, but {wanted} for {queued}",
-                    before.1, before.0
-                )));
+                let (less, fewer) = before;
+                failed = failed
+                    .take()
+                    .or_else(|| Some(format!("{case}: {fewer} workers for {less}, but {wanted} for {step}")));
             }
-            before = (queued, wanted);
+            before = (*step, wanted);
         }
+    };
+    for (busy, idle) in [(0, 0), (1, 0), (3, 0), (3, 2), (10, 0), (50, 5)] {
+        let case = format!("waiting jobs, with {busy} busy and {idle} idle workers");
+        compare(case, &[0, 1, 2, 3, 5, 8, 13, 40, 100, 400], &|queued| ask(queued, busy, idle));
     }
-    let seen = failed.map_or(Ok(format!("{pairs} pairs of situations that differ in the queue alone")), Err);
-    judged("P6", "more waiting jobs, never fewer workers", seen)
+    for queued in [0, 1, 7, 40] {
+        let case = format!("jobs in progress, a worker each, with {queued} waiting jobs");
+        compare(case, &[0, 1, 2, 3, 5, 8, 13, 25, 40, 60, 80, 100, 200, 400], &|busy| ask(queued, busy, 0));
+    }
+    let seen = failed.map_or(Ok(format!("{pairs} pairs of situations that differ in one number alone")), Err);
+    judged("P6", "more jobs, waiting or in progress, never fewer workers", seen)
+}
+
+/// A silence half as long as the policy lets one last before it lets go of a worker.
+fn dips(make: Seeing<'_>) -> Verdict {
+    let property = "a dip shorter than its delay shrinks nothing, neither at once nor afterwards";
+    let settled_s = 2_400;
+    let run = |scene: Scene, until_s: u64| {
+        let mut policy = make();
+        let mut world = World::new(&mut *policy, scene);
+        world.run(until_s);
+        world.up
+    };
+    // From the last request on, until there is one worker less than ever before.
+    let quiet = run(Scene { until_s: settled_s, ..STEADY }, settled_s + SILENCE_S);
+    let least = |up: &[u32]| up.iter().min().copied().unwrap_or(0);
+    let usual = least(&quiet[1_200..settled_s as usize]);
+    let delay_s = quiet[settled_s as usize..].iter().position(|up| *up < usual).map(|at| at as u64);
+    let Some(delay_s) = delay_s.filter(|_| usual > 0) else {
+        return verdict("P8", property, Outcome::NotJudged, "it never lets go of a worker, or has none".to_owned());
+    };
+    if delay_s < DELAY_MIN_S {
+        let seen = format!("it lets go of a worker {delay_s} s after the last request: there is no shorter dip");
+        return verdict("P8", property, Outcome::NotJudged, seen);
+    }
+    let dip_s = delay_s / 2;
+    let up = run(Scene { pause: Some((settled_s, dip_s)), ..STEADY }, settled_s + dip_s + 2 * delay_s.max(600));
+    let fewest = least(&up[settled_s as usize..]);
+    let case = format!("{} without requests, half of what it waits before it lets go", length(dip_s));
+    let seen = if fewest < usual {
+        Err(format!("{case}: {usual} workers before, {fewest} after"))
+    } else {
+        Ok(format!("{case}: {usual} workers before, at least {fewest} since"))
+    };
+    judged("P8", property, seen)
 }
 
 fn stuck_starts(make: Seeing<'_>) -> Verdict {
     let mut policy = make();
     // One job that nobody ever takes: any worker beyond the first few is asked for because time goes by.
-    let scene = Scene { requests: 1, per_s: 1, until_s: 1, service_s: 30, start_s: None, max: 20 };
+    let scene = Scene { requests: 1, per_s: 1, until_s: 1, start_s: None, ..STEADY };
     let mut world = World::new(&mut *policy, scene);
     world.run(3_600);
     let (after_minute, last) = (world.up.get(60).copied().unwrap_or(0), world.up.last().copied().unwrap_or(0));
@@ -245,11 +301,14 @@ fn no_data(make: Seeing<'_>) -> Verdict {
         let mut policy = make();
         let advice = policy.advise(&seen.observation(&AllOverdue(0)));
         let fault = policy.faults().and_then(|faults| faults.first.clone());
-        let more = format!("before any request it wants {} workers where {idle} are up", advice.workers);
-        let found = fault.or((advice.workers > idle).then_some(more));
+        let wanted = advice.workers;
+        let more = format!("before any request it wants {wanted} workers where {idle} are up");
+        let fewer = format!("before any request it stops idle workers: {wanted} wanted, {idle} are up");
+        let stops = advice.surplus == Surplus::StopIdle && wanted < idle;
+        let found = fault.or((wanted > idle).then_some(more)).or(stops.then_some(fewer));
         failed = failed.or(found);
     }
-    let seen = failed.map_or(Ok("asked before the first request, it wants no more than is up".to_owned()), Err);
+    let seen = failed.map_or(Ok("asked before the first request, it starts nothing and stops nothing".to_owned()), Err);
     judged("P9", "without data it holds what is there", seen)
 }
 
@@ -360,6 +419,7 @@ fn idle_worker(ordinal: u64) -> WorkerView {
         version: 1,
         outdated: false,
         host: Some(HostId(0)),
+        gpus: 1,
         price: UsdPerSecond::from_usd(0.000_19),
     }
 }

@@ -24,6 +24,8 @@ pub struct Scene {
     pub per_s: u32,
     /// From this second on there are none any more.
     pub until_s: u64,
+    /// A silence in between: no requests from a second on for so many seconds, after which they go on where they were.
+    pub pause: Option<(u64, u64)>,
     /// Work of each request in seconds.
     pub service_s: u64,
     /// Seconds of a start; `None` = it never ends.
@@ -60,6 +62,8 @@ pub struct World<'a> {
     pub answers: Vec<(u64, Advice)>,
     /// Workers up or coming at the end of each second.
     pub up: Vec<u32>,
+    /// Requests that wait at the end of each second.
+    pub waiting: Vec<u32>,
     /// Starts that were asked for.
     pub starts: u64,
     /// Answers outside the bounds, which the scheduler clamps.
@@ -70,18 +74,19 @@ impl<'a> World<'a> {
     /// An empty world.
     pub fn new(policy: &'a mut dyn ScalingPolicy, scene: Scene) -> World<'a> {
         World {
+            next_ask: policy.first_ask().map(|after| after.0.div_ceil(1_000_000)),
             policy,
             scene,
             now: 0,
             queue: VecDeque::new(),
             workers: Vec::new(),
-            next_ask: None,
             arrived: 0,
             ended: 0,
             ids: 0,
             last_start_s: None,
             answers: Vec::new(),
             up: Vec::new(),
+            waiting: Vec::new(),
             starts: 0,
             clamped: 0,
         }
@@ -92,6 +97,7 @@ impl<'a> World<'a> {
         while self.now < until_s {
             self.second();
             self.up.push(self.workers.len() as u32);
+            self.waiting.push(self.queue.len() as u32);
             self.now += 1;
         }
     }
@@ -112,9 +118,13 @@ impl<'a> World<'a> {
         self.requests_come(&mut triggers);
         self.assign();
         if self.policy.uses_idle_timeout() {
-            let (now, floor) = (self.now, 0);
-            let leaves = |worker: &Worker| worker.is_idle(now) && now - worker.idle_since >= IDLE_TIMEOUT_S + floor;
-            self.workers.retain(|worker| !leaves(worker));
+            let now = self.now;
+            let mut may_leave = self.workers.len().saturating_sub(self.policy.floor() as usize);
+            self.workers.retain(|worker| {
+                let leaves = may_leave > 0 && worker.is_idle(now) && now - worker.idle_since >= IDLE_TIMEOUT_S;
+                may_leave -= usize::from(leaves);
+                !leaves
+            });
         }
         let asked = match self.policy.asked_at() {
             AskedAt::Ticks(tick) => {
@@ -155,12 +165,17 @@ impl<'a> World<'a> {
     }
 
     fn requests_come(&mut self, triggers: &mut Vec<Trigger>) {
-        let Scene { requests, per_s, until_s, .. } = self.scene;
+        let Scene { requests, per_s, until_s, pause, .. } = self.scene;
         if self.now >= until_s || per_s == 0 {
             return;
         }
+        let (from, length) = pause.unwrap_or((u64::MAX, 0));
+        if self.now >= from && self.now < from + length {
+            return;
+        }
+        let second = if self.now < from { self.now } else { self.now - length };
         let due = |second: u64| second * u64::from(requests) / u64::from(per_s);
-        for _ in due(self.now)..due(self.now + 1) {
+        for _ in due(second)..due(second + 1) {
             self.queue.push_back(self.now);
             self.arrived += 1;
             let idle = self.workers.iter().filter(|worker| worker.is_idle(self.now)).count();
@@ -349,6 +364,7 @@ impl Worker {
             version: 1,
             outdated: false,
             host: Some(HostId(0)),
+            gpus: 1,
             price: UsdPerSecond::from_usd(PRICE),
         }
     }

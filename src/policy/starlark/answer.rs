@@ -10,13 +10,14 @@ use super::guard::{number, shown};
 use crate::units::Span;
 
 /// What `advise` may return.
-const WANTED: &str = "a number of workers, a dict such as {\"workers\": 2, \"reason\": \"...\"}, or one of them and the new \
-                      state as a pair";
+const WANTED: &str = "a number of workers, a dict such as {\"workers\": 2, \"surplus\": \"keep_alive\"}, or one of them and \
+                      the new state as a pair";
 
 /// Longest time that can be asked for, in seconds: 100 years.
 const SECONDS_MAX: f64 = 3.2e9;
 
-/// Reasons that a policy may give by the scheduler's own words. Any other text counts as `policy`.
+/// Reasons that a policy may give by the scheduler's own words. Any other text counts as `policy` and is kept nowhere: reasons are
+/// words of the transcript.
 const REASONS: [ScaleReason; 6] = [
     ScaleReason::FromZero,
     ScaleReason::QueueDelay,

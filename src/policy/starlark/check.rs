@@ -8,7 +8,9 @@ use starlark::syntax::ast::{
     ArgumentP, AssignOp, AssignTarget, AstExpr, AstLiteral, AstNoPayload, AstStmt, Expr, ParameterP, Stmt,
 };
 
+use super::super::params::near;
 use super::StarlarkError;
+use super::types::Names;
 use super::view;
 
 /// Names at the top level that mean something.
@@ -25,6 +27,9 @@ const METHODS_REFUSED: [(&str, &str); 3] = [
     ("format", "write `\"%d of %d\" % (a, b)`"),
 ];
 
+/// Longest whole number that is written out, in letters: 64 binary digits and `0b`.
+const DIGITS_MAX: usize = 66;
+
 /// A function of the file as it is written.
 #[derive(Clone, Debug)]
 pub struct Signature {
@@ -32,6 +37,8 @@ pub struct Signature {
     pub name: String,
     /// Names of its parameters, in order.
     pub params: Vec<String>,
+    /// Parameters without a default; more values than parameters if it takes any number of them.
+    counts: (usize, usize),
     /// Line and column of its name.
     pub place: (u32, u32),
 }
@@ -65,6 +72,7 @@ struct Walk<'a> {
     observation: Option<String>,
     /// Names of the parameters in the functions that get them.
     params: Vec<String>,
+    names: Names,
     errors: Vec<StarlarkError>,
 }
 
@@ -73,12 +81,19 @@ struct Walk<'a> {
 /// # Errors
 /// Everything that is wrong, in the order of the file.
 pub fn check(ast: &AstModule) -> Result<Contents, Vec<StarlarkError>> {
-    let mut walk =
-        Walk { ast, contents: Contents::default(), observation: None, params: Vec::new(), errors: Vec::new() };
+    let mut walk = Walk {
+        ast,
+        contents: Contents::default(),
+        observation: None,
+        params: Vec::new(),
+        names: Names::default(),
+        errors: Vec::new(),
+    };
     let top = statements(ast.statement());
     for statement in &top {
         walk.signature(statement);
     }
+    walk.names = Names::new(ast.statement(), walk.observation.as_deref());
     for statement in &top {
         walk.top(statement);
     }
@@ -114,8 +129,14 @@ impl Walk<'_> {
                 }
             }
         }
+        if self.contents.functions.iter().any(|known| known.name == name) {
+            self.error(def.name.span, "a function of this name is there already: one of them never runs");
+        }
+        let required = def.params.iter().filter(|param| matches!(param.node, ParameterP::Normal(_, _, None))).count();
+        let open = def.params.iter().any(|param| matches!(param.node, ParameterP::Args(..) | ParameterP::KwArgs(..)));
+        let counts = (required, if open { usize::MAX } else { params.len() });
         let place = self.place(def.name.span);
-        self.contents.functions.push(Signature { name, params, place });
+        self.contents.functions.push(Signature { name, params, counts, place });
     }
 
     fn top(&mut self, statement: &AstStmt) {
@@ -204,6 +225,9 @@ impl Walk<'_> {
     }
 
     fn expression(&mut self, value: &AstExpr) {
+        if let Some((span, problem)) = self.names.problem(value) {
+            self.error(span, problem);
+        }
         match &value.node {
             Expr::Dot(of, field) => {
                 self.contents.attributes.insert(field.node.clone());
@@ -224,6 +248,9 @@ impl Walk<'_> {
             }
             Expr::Call(function, args) => self.call(function, &args.args.iter().map(|a| &a.node).collect::<Vec<_>>()),
             Expr::FString(_) => self.error(value.span, "texts are built with `%`"),
+            Expr::Literal(AstLiteral::Int(_)) if self.ast.file_span(value.span).source_span().len() > DIGITS_MAX => {
+                self.error(value.span, "a whole number beyond 64 bits");
+            }
             _ => {}
         }
         value.visit_expr(|inner| self.expression(inner));
@@ -234,10 +261,9 @@ impl Walk<'_> {
             return;
         }
         let names: Vec<&str> = view::FIELDS.iter().map(|known| known.name).collect();
-        let near = names.iter().map(|name| (strsim::damerau_levenshtein(name, field), *name)).min();
-        let hint = match near {
-            Some((distance, name)) if distance <= 3 => format!("did you mean `{name}`?"),
-            _ => format!("there is: {}", names.join(", ")),
+        let hint = match near(field, names.iter().copied()) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("there is: {}", names.join(", ")),
         };
         self.error(span, format!("the observation has no field of this name; {hint}"));
     }
@@ -246,9 +272,15 @@ impl Walk<'_> {
     fn call(&mut self, function: &AstExpr, args: &[&ArgumentP<AstNoPayload>]) {
         let Expr::Identifier(name) = &function.node else { return };
         let Some(known) = self.contents.functions.iter().find(|known| known.name == name.node.ident) else { return };
+        if args.iter().any(|arg| matches!(arg, ArgumentP::Args(_) | ArgumentP::KwArgs(_))) {
+            return;
+        }
         let positional = args.iter().filter(|arg| matches!(arg, ArgumentP::Positional(_))).count();
-        if positional > known.params.len() {
-            let message = format!("`{}` takes {} values, here are {positional}", known.name, known.params.len());
+        let (fewest, most) = known.counts;
+        if positional > most || args.len() < fewest {
+            let wanted =
+                if fewest < most.min(known.params.len()) { format!("at least {fewest}") } else { most.to_string() };
+            let message = format!("`{}` takes {wanted} values, here are {}", known.name, args.len());
             self.error(function.span, message);
         }
     }

@@ -50,7 +50,6 @@ impl StarlarkError {
             message = format!("functions call each other more than {} deep", super::limits::CALLS_DEEP_MAX);
         }
         let mut found = StarlarkError::of_file(file, message);
-        // A failure inside a built-in function is told at the innermost place of the file itself.
         if let Some(span) = error.span() {
             let at = span.resolve_span().begin;
             found.place = Some((at.line as u32 + 1, at.column as u32 + 1));

@@ -1,15 +1,17 @@
 //! Policies written by users: one file in Starlark with `def advise(obs, state, params)`.
 //!
 //! Starlark is a small deterministic Python without clock, chance, files and modules of its own. What a file could still do is
-//! bounded: steps, bytes and depth of one call ([`limits`]), the size of what it keeps ([`data`]), and those built-in
-//! operations that could grow without bound in one step ([`guard`]). The way of a file: text -> outline of its nesting
-//! ([`outline`]) -> syntax tree, checked ([`check`]) -> frozen program ([`program`]) -> calls ([`scaling()`], [`keep_alive()`]).
+//! bounded: steps, bytes and depth of one call ([`limits`]), the size of what it keeps ([`data`]), and what one step of it looks
+//! at ([`guard`], `meter`). The way of a file: text -> outline of its nesting ([`outline`]) -> syntax tree, checked ([`check`])
+//! -> text in which all is measured that could take long (`meter`) -> frozen program ([`program`]) -> calls ([`scaling()`],
+//! [`keep_alive()`]).
 //! A call that fails is answered by the platform's default policy, counted and told ([`fault`]).
 //!
 //! The text travels in the [`PolicyChoice`] itself, so that a plan, a recorded transcript and a restart
 //! hold the very policy that they ran with.
 
 pub mod answer;
+mod builtins;
 pub mod check;
 pub mod data;
 pub mod error;
@@ -17,12 +19,17 @@ pub mod fault;
 pub mod guard;
 pub mod keep_alive;
 pub mod limits;
+mod mathematics;
+mod measure;
+mod meter;
+mod operators;
 pub mod outline;
 pub mod params;
 pub mod program;
 pub mod scaling;
 pub mod template;
 pub mod trial;
+mod types;
 pub mod view;
 
 pub use error::StarlarkError;

@@ -30,6 +30,14 @@ pub fn check(file: &str, text: &str) -> Result<(), StarlarkError> {
         let message = format!("{} bytes, at most {SOURCE_BYTES_MAX} are read", text.len());
         return Err(StarlarkError::of_file(file, message));
     }
+    nesting(file, text)
+}
+
+/// Refuses what is nested too deeply to be parsed, however long it is.
+///
+/// # Errors
+/// The place at which it becomes too much.
+pub(super) fn nesting(file: &str, text: &str) -> Result<(), StarlarkError> {
     let mut outline = Outline { file, line: 1, line_start: 0, levels: vec![0], elifs: 0 };
     let bytes = text.as_bytes();
     let mut at = 0;

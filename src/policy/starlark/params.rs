@@ -8,8 +8,9 @@ use starlark::values::list::ListRef;
 use starlark::values::{UnpackValue, Value};
 
 use super::super::ParamValue;
+use super::super::params::near;
 use super::data::Data;
-use super::guard::{number, shown};
+use super::guard::{number, shown, whole};
 
 /// A parameter of a policy's file.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,14 +122,11 @@ pub fn values(specs: &[StarParam], given: &BTreeMap<String, ParamValue>) -> Resu
 
 /// Why there is no such parameter, with the nearest that there is.
 pub fn unknown_param(specs: &[StarParam], typed: &str) -> String {
-    let near = specs.iter().map(|spec| (strsim::damerau_levenshtein(&spec.name, typed), &spec.name)).min();
-    match near {
-        Some((distance, name)) if distance <= 3 => format!("no such parameter; did you mean `{name}`?"),
-        Some(_) => {
-            let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-            format!("no such parameter; there is: {}", names.join(", "))
-        }
-        None => "no such parameter; the file declares none".to_owned(),
+    let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    match near(typed, names.iter().copied()) {
+        Some(name) => format!("no such parameter; did you mean `{name}`?"),
+        None if names.is_empty() => "no such parameter; the file declares none".to_owned(),
+        None => format!("no such parameter; there is: {}", names.join(", ")),
     }
 }
 
@@ -205,8 +203,13 @@ fn kind(
             Some(None) => return Err("its `choices` are no list of words".to_owned()),
         };
         StarParamKind::Word { choices, default: word.to_owned() }
-    } else if let Some(whole) = default.unpack_i32() {
-        StarParamKind::Whole { min: low as i64, max: high as i64, default: i64::from(whole) }
+    } else if let Some(whole) = whole(default) {
+        if whole.unsigned_abs() > UNBOUNDED as u64 {
+            return Err(
+                "its default is beyond 2^53: larger whole numbers are not exact in an application file".to_owned()
+            );
+        }
+        StarParamKind::Whole { min: low as i64, max: high as i64, default: whole }
     } else if let Ok(Some(float)) = StarlarkFloat::unpack_value(default) {
         StarParamKind::Number { min: low, max: high, default: float.0 }
     } else {

@@ -11,6 +11,8 @@ use super::super::{AskedAt, IdleStart, Observation, ParamValue};
 use super::answer::Answer;
 use super::check::{self, Contents};
 use super::data::Data;
+use super::meter::Metered;
+use super::operators::OPERATORS;
 use super::view::{self, Overdue};
 use super::{StarParam, StarlarkError, answer, guard, limits, outline, params};
 use crate::units::Span;
@@ -37,6 +39,7 @@ const DIALECT: Dialect = Dialect {
 pub struct Program {
     name: String,
     contents: Contents,
+    metered: Metered,
     settings: Settings,
     advise: Option<OwnedFrozenValue>,
     idle_timeout: Option<OwnedFrozenValue>,
@@ -66,14 +69,20 @@ impl Program {
         text: &str,
         given: &BTreeMap<String, ParamValue>,
     ) -> Result<Program, Vec<StarlarkError>> {
+        // What some editors put before a text says how it is encoded.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         outline::check(name, text).map_err(|error| vec![error])?;
-        let told = |error: starlark::Error| vec![StarlarkError::of_evaluator(name, &error)];
-        let mut ast = AstModule::parse(name, text.to_owned(), &DIALECT).map_err(told)?;
+        let parsed = |text: String| {
+            let told = |error: starlark::Error| vec![StarlarkError::of_evaluator(name, &error)];
+            AstModule::parse(name, text, &DIALECT).map_err(told)
+        };
+        let ast = parsed(text.to_owned())?;
         let contents = check::check(&ast)?;
-        let operators = guard::OPERATORS.iter().map(|(sign, function)| ((*sign).to_owned(), (*function).to_owned()));
-        ast.replace_binary_operators(&operators.collect());
+        let (metered, ast) = metered(&ast, text, parsed)?;
         let (module, settings) = Module::with_temp_heap(|module| {
-            limits::evaluator(&module).eval_module(ast, &guard::GLOBALS).map_err(told)?;
+            let mut steps = 0;
+            let ran = limits::evaluator(&module, &mut steps).eval_module(ast, &guard::GLOBALS);
+            ran.map_err(|error| vec![metered.told(&error)])?;
             let settings = settings(name, &contents, &module)?;
             let values = params::values(&settings.params, given).map_err(|(param, problem)| {
                 vec![StarlarkError::of_file(name, format!("parameter `{param}`: {problem}"))]
@@ -97,6 +106,7 @@ impl Program {
             idle_timeout: function("idle_timeout"),
             values: value_of(&module, VALUES).expect("it was set before the module was frozen"),
             used,
+            metered,
             contents,
             settings,
         })
@@ -180,7 +190,8 @@ impl Program {
             let heap = module.heap();
             let kept = state.to_value(heap);
             let args = [view::observation(seen, &self.used, heap), kept, heap.access_owned_frozen_value(&self.values)];
-            let mut evaluator = limits::evaluator(&module);
+            let mut steps = 0;
+            let mut evaluator = limits::evaluator(&module, &mut steps);
             evaluator.extra = Some(overdue);
             let answer = evaluator.eval_function(heap.access_owned_frozen_value(function), &args, &[]);
             let answer = answer.map_err(|error| self.failed("advise", &error))?;
@@ -210,7 +221,8 @@ impl Program {
                 kept,
                 heap.access_owned_frozen_value(&self.values),
             ];
-            let mut evaluator = limits::evaluator(&module);
+            let mut steps = 0;
+            let mut evaluator = limits::evaluator(&module, &mut steps);
             let answer = evaluator.eval_function(heap.access_owned_frozen_value(function), &args, &[]);
             let answer = answer.map_err(|error| self.failed("idle_timeout", &error))?;
             let (answer, state) = answer::split(answer);
@@ -222,7 +234,7 @@ impl Program {
 
     /// A call of a function that failed: told where it did, or at its `def` where that is not known.
     fn failed(&self, function: &str, error: &starlark::Error) -> StarlarkError {
-        let error = StarlarkError::of_evaluator(&self.name, error);
+        let error = self.metered.told(error);
         if error.place.is_some() { error } else { self.at_function(function, error.message) }
     }
 
@@ -231,6 +243,21 @@ impl Program {
         let place = self.contents.functions.iter().find(|function| function.name == name).map(|found| found.place);
         StarlarkError { place, ..StarlarkError::of_file(&self.name, problem) }
     }
+}
+
+/// A checked file with everything measured in it that could take any time.
+fn metered(
+    ast: &AstModule,
+    text: &str,
+    parsed: impl Fn(String) -> Result<AstModule, Vec<StarlarkError>>,
+) -> Result<(Metered, AstModule), Vec<StarlarkError>> {
+    let metered = Metered::new(ast, text);
+    metered.nesting().map_err(|error| vec![error])?;
+    let mut ast = parsed(metered.text())?;
+    metered.verify(&ast).map_err(|error| vec![error])?;
+    let operators = OPERATORS.iter().map(|(sign, function)| ((*sign).to_owned(), (*function).to_owned()));
+    ast.replace_binary_operators(&operators.collect());
+    Ok((metered, ast))
 }
 
 fn value_of(module: &FrozenModule, name: &str) -> Option<OwnedFrozenValue> {

@@ -133,6 +133,7 @@ fn worker(id: u64, at_s: u64, in_hand: u32) -> WorkerView {
         version: 1,
         outdated: false,
         host: Some(HostId(0)),
+        gpus: 1,
         price: UsdPerSecond::from_usd(0.000_19),
     }
 }

@@ -135,6 +135,7 @@ pub(super) fn worker<'v>(view: &WorkerView, heap: Heap<'v>) -> Value<'v> {
         ("version", heap.alloc(view.version)),
         ("outdated", heap.alloc(view.outdated)),
         ("host", host),
+        ("gpus", heap.alloc(view.gpus)),
         ("price", heap.alloc(view.price.as_usd())),
     ]))
 }

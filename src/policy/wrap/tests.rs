@@ -94,6 +94,26 @@ fn what_is_held_up_does_not_idle_out_and_is_not_started_again() {
 }
 
 #[test]
+fn what_is_held_for_a_rule_that_is_asked_at_jobs_only_is_looked_at_again() {
+    for key in ["delay_down_s", "stabilize_down_s", "cooldown_down_s", "rate_down"] {
+        for name in ["per_job", "schedule"] {
+            let choice = PolicyChoice::named(name).with(key, 20.0);
+            let mut policy = registry::scaling(&choice).expect("keys of both kinds are allowed");
+            let answer = policy.advise(&seen(0.0, (1, 3), (0, 3, 0)));
+            assert_eq!((answer.workers, policy.floor(), answer.ask_again.is_some()), (4, 4, true), "{name}, {key}");
+        }
+    }
+}
+
+#[test]
+fn a_floor_above_the_ceiling_is_refused() {
+    let choice = PolicyChoice::named("per_job").with("floor", 5.0).with("ceiling", 2.0);
+    let message = registry::scaling(&choice).err().map(|error| error.to_string());
+    let expected = "parameter `floor` of policy `per_job` is 5 and its ceiling 2, must be at most the ceiling";
+    assert_eq!(message.as_deref(), Some(expected));
+}
+
+#[test]
 fn keys_are_checked_and_shown_like_other_parameters() {
     let choice = PolicyChoice::named("queue_delay").with("floor", 1.5);
     let message = registry::scaling(&choice).err().map(|error| error.to_string());

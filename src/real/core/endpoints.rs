@@ -11,6 +11,7 @@ use super::super::store::{EndpointRow, Write};
 use super::api::{EndpointView, Refusal};
 use super::handle::Answer;
 use super::{Core, reply};
+use crate::policy::schedule;
 use crate::scheduler::{Event, Image, Scheduler};
 use crate::units::{EndpointId, ImageId};
 
@@ -234,7 +235,7 @@ impl Core {
         self.batch.push(Write::EndpointGone { number: number.0 });
     }
 
-    /// Makes the image known to the scheduler and sums up what a container is made from.
+    /// Makes the image known to the scheduler, tells a timetable what time it is, and sums up what a container is made from.
     fn prepared(&mut self, mut config: EndpointConfig) -> Result<EndpointConfig, (Refusal, String)> {
         let known = self.definitions.images.iter().position(|image| *image == config.image);
         let image = known.unwrap_or_else(|| {
@@ -243,6 +244,8 @@ impl Core {
             self.definitions.images.len() - 1
         });
         config.spec.image = ImageId(image as u32);
+        let scaling = &mut config.spec.policies.scaling;
+        *scaling = schedule::at_clock(scaling.clone(), self.clock.epoch_unix_us());
         let made_from = serde_json::to_vec(&(&config.run, &config.image.name))
             .map_err(|error| (Refusal::Invalid, error.to_string()))?;
         config.spec.container_digest = xxh3_64(&made_from);

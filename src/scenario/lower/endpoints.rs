@@ -2,7 +2,7 @@
 
 use super::amounts::{choice, joined, least};
 use super::{Context, unless_zero};
-use crate::policy::{PolicyChoice, registry};
+use crate::policy::{ParamError, ParamValue, PolicyChoice, registry};
 use crate::scenario::types::endpoint::{Backoff, Endpoint};
 use crate::scenario::types::work::{EndpointFaults, Start};
 use crate::scheduler::{BackoffSpec, DormancySpec, EndpointSpec, GpuClassId, PolicySet, RolloutSpec, StartStage};
@@ -150,7 +150,17 @@ impl Context<'_> {
     /// The platform refuses an idle timeout under REQUEST_COUNT or silently ignores it, by version; here it is a mistake.
     fn keep_alive(&mut self, endpoint: &Endpoint, path: &[&str]) -> PolicyChoice {
         let scaler = &endpoint.scaler.0.name;
-        let built = registry::scaling(&endpoint.scaler.0.choice());
+        let choice_of_scaler = endpoint.scaler.0.choice();
+        let built = registry::scaling(&choice_of_scaler);
+        // Files in Starlark were held against their own text.
+        if let Err(error @ ParamError::BadValue { .. }) = &built {
+            self.problem(&joined(path, "scaler"), error.to_string(), "", "change one of the two");
+        }
+        let hours = choice_of_scaler.params.get("hours");
+        if scaler == "schedule" && hours.is_none_or(|hours| *hours == ParamValue::Text(String::new())) {
+            let note = "has no `hours` and so no minimums: it is `per_job`";
+            self.notes.push(format!("{}: the scaler `schedule` {note}", path.join(".")));
+        }
         if !built.map_or(true, |policy| policy.uses_idle_timeout()) {
             for (key, given) in
                 [("idle_timeout_s", endpoint.idle_timeout_s.is_some()), ("keep_alive", endpoint.keep_alive.is_some())]

@@ -344,7 +344,7 @@ fn param_schema(param: &ParamSpec, source: &str) -> Value {
         }
         ParamKind::Word { choices, default } => json!({ "type": "string", "enum": choices, "default": default }),
         ParamKind::Switch { default } => json!({ "type": "boolean", "default": default }),
-        ParamKind::Hours { default } => json!({ "type": "string", "default": default }),
+        ParamKind::Hours { default } => json!({ "type": "string", "x-hours": true, "default": default }),
     };
     schema["description"] = json!(param.doc);
     schema["x-source"] = json!(source);
