@@ -21,12 +21,12 @@ const CONTEXT: usize = 8;
 /// What can be typed after `replay`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without further options every recorded fact is told to the scheduler again, and what it asks for is held against what is recorded:
-identical is exit code 0, the first difference is shown with what led to it and is exit code 1.
+Without further options every recorded fact is told to the scheduler again, and what it asks for, and when, is held against what is
+recorded: identical is exit code 0, the first difference is shown with what led to it and is exit code 1.
 With --policy or --set the recorded requests, service times and starts are met again under the changed settings. Paths are those of
 an application file: endpoints.NAME.idle_timeout_s=30, endpoints.NAME.workers.max=5.")]
 pub struct ReplayArgs {
-    /// A transcript (.jsonl), a folder of them, or the data folder of a gateway
+    /// A transcript (.jsonl, also gzipped), a folder of them, or the data folder of a gateway
     #[arg(value_name = "TRANSCRIPT|DIR")]
     source: PathBuf,
     /// What if every endpoint had this policy: a policy file, a name of the registry, settings in braces
@@ -73,6 +73,7 @@ struct Told {
     facts: u64,
     commands: u64,
     end_s: f64,
+    open_jobs: u64,
     torn: bool,
     difference: Option<Shown>,
 }
@@ -80,6 +81,7 @@ struct Told {
 #[derive(Debug, Serialize)]
 struct Shown {
     record: u64,
+    line: u64,
     at_s: f64,
     recorded: Option<String>,
     replayed: Option<String>,
@@ -98,13 +100,14 @@ fn one(path: &Path) -> Result<Told, Failure> {
         facts: replayed.events,
         commands: replayed.commands,
         end_s: replayed.end.as_secs(),
+        open_jobs: replayed.open_jobs,
         torn: replayed.torn,
         difference,
     })
 }
 
 fn shown(path: &Path, difference: &Difference) -> Result<Shown, Failure> {
-    let text = |command: &Option<_>| command.as_ref().map(|one| TextLine::Asked(difference.at, one).to_string());
+    let text = |at, command: &Option<_>| command.as_ref().map(|one| TextLine::Asked(at, one).to_string());
     let mut before: VecDeque<String> = VecDeque::new();
     for entry in transcripts::open(path)?.1 {
         let entry = entry.map_err(|error| Failure::in_file(path, &error))?;
@@ -118,9 +121,10 @@ fn shown(path: &Path, difference: &Difference) -> Result<Shown, Failure> {
     }
     Ok(Shown {
         record: difference.seq,
+        line: difference.line,
         at_s: difference.at.as_secs(),
-        recorded: text(&difference.expected),
-        replayed: text(&difference.got),
+        recorded: text(difference.at, &difference.expected),
+        replayed: text(difference.told_at, &difference.got),
         before: before.into(),
     })
 }
@@ -136,18 +140,26 @@ fn line(entry: &Entry) -> String {
 fn page(told: &Told) -> String {
     let torn = if told.torn { "; its last line is cut off" } else { "" };
     let Some(difference) = &told.difference else {
+        let open = match told.open_jobs {
+            0 => String::new(),
+            jobs => {
+                format!("; {} job(s) have no outcome there: the day went on, or the record was cut", count(jobs))
+            }
+        };
         return format!(
-            "{}: identical: {} facts told, {} commands as recorded, up to {}{torn}\n",
+            "{}: identical: {} facts told, {} commands as recorded; the record goes up to {} ({} s){torn}{open}\n",
             told.file,
             count(told.facts),
             count(told.commands),
-            seconds(told.end_s)
+            seconds(told.end_s),
+            told.end_s
         );
     };
     let mut text = format!(
-        "{}: differs at record {}, t={} s, after {} equal commands{torn}\n\n",
+        "{}: differs at record {} (line {}), t={} s, after {} equal commands{torn}\n\n",
         told.file,
         difference.record,
+        difference.line,
         difference.at_s,
         count(told.commands)
     );

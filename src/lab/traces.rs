@@ -36,7 +36,7 @@ pub fn origin(plan: &Plan) -> Origin {
 }
 
 fn is_recorded(arrivals: &ArrivalSpec) -> bool {
-    matches!(arrivals, ArrivalSpec::Trace(_) | ArrivalSpec::Times { .. })
+    matches!(arrivals, ArrivalSpec::Trace(_) | ArrivalSpec::Times { .. } | ArrivalSpec::Rows { .. })
 }
 
 fn trace(arrivals: &ArrivalSpec) -> Option<&TraceSource> {

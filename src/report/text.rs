@@ -282,7 +282,7 @@ fn remarks(summary: &Summary, width: usize) -> String {
 }
 
 /// A list item, broken between words.
-pub(super) fn wrapped(text: &str, width: usize) -> String {
+pub fn wrapped(text: &str, width: usize) -> String {
     let mut lines = vec![" -".to_owned()];
     for word in words_of(text) {
         let line = lines.last_mut().expect("there is a first line");

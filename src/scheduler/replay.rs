@@ -21,6 +21,8 @@ pub struct Replayed {
     pub commands: u64,
     /// Time of the last fact; zero without any.
     pub end: Time,
+    /// Jobs without an outcome there: the day went on, or the record was cut.
+    pub open_jobs: u64,
     /// The last line is cut off: the recorder was killed while it wrote. Everything before it was compared.
     pub torn: bool,
     /// Where the scheduler first differed; nothing after it was compared.
@@ -32,8 +34,12 @@ pub struct Replayed {
 pub struct Difference {
     /// Number of the record.
     pub seq: u64,
-    /// When.
+    /// Line of the file, from 1, where it is recorded, or would be.
+    pub line: u64,
+    /// When it is recorded.
     pub at: Time,
+    /// When the fact was told that it answers.
+    pub told_at: Time,
     /// As recorded; none where the scheduler asked for more than is recorded.
     pub expected: Option<Command>,
     /// As asked for now; none where it asked for less.
@@ -42,11 +48,12 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |command: &Option<Command>| match command {
-            Some(command) => super::transcript_text::TextLine::Asked(self.at, command).to_string(),
+        let text = |at: Time, command: &Option<Command>| match command {
+            Some(command) => super::transcript_text::TextLine::Asked(at, command).to_string(),
             None => "nothing".to_owned(),
         };
-        write!(f, "record {}: recorded is `{}`, replayed `{}`", self.seq, text(&self.expected), text(&self.got))
+        let (expected, got) = (text(self.at, &self.expected), text(self.told_at, &self.got));
+        write!(f, "record {} (line {}): recorded is `{expected}`, replayed `{got}`", self.seq, self.line)
     }
 }
 
@@ -93,11 +100,13 @@ pub fn continue_with<R: BufRead>(
     scheduler: &mut Scheduler,
     mut reader: JsonReader<R>,
 ) -> Result<Replayed, ReplayError> {
-    let mut replayed = Replayed { events: 0, commands: 0, end: Time::ZERO, torn: false, difference: None };
+    let mut replayed =
+        Replayed { events: 0, commands: 0, end: Time::ZERO, open_jobs: 0, torn: false, difference: None };
     let mut asked: VecDeque<Command> = VecDeque::new();
     let mut last_seq = 0;
-    for entry in reader.by_ref() {
+    while let Some(entry) = reader.next() {
         let entry = entry?;
+        let line = reader.line();
         let (seq, at) = (entry.seq, Time(entry.at_us));
         last_seq = seq;
         let (expected, got) = match entry.record {
@@ -113,19 +122,24 @@ pub fn continue_with<R: BufRead>(
                 (None, asked.pop_front())
             }
         };
-        if expected != got {
-            replayed.difference = Some(Difference { seq, at, expected, got });
+        // A scheduler answers at the moment of the fact: another time was not recorded but written. Before the first fact of a file
+        // there is nothing to answer.
+        let told_at = replayed.end;
+        if expected != got || (expected.is_some() && at != told_at) {
+            replayed.difference = Some(Difference { seq, line, at, told_at, expected, got });
             return Ok(replayed);
         }
         replayed.commands += 1;
     }
     replayed.torn = reader.torn();
+    replayed.open_jobs = scheduler.live_entries().0 as u64;
     if replayed.torn {
         return Ok(replayed);
     }
     if let Some(got) = asked.pop_front() {
         let (seq, at) = (last_seq + 1, replayed.end);
-        replayed.difference = Some(Difference { seq, at, expected: None, got: Some(got) });
+        let line = reader.line();
+        replayed.difference = Some(Difference { seq, line, at, told_at: at, expected: None, got: Some(got) });
     }
     Ok(replayed)
 }
@@ -216,6 +230,33 @@ mod tests {
         let again = last.replacen(&format!("\"seq\":{}", lines.len() - 1), &format!("\"seq\":{}", lines.len()), 1);
         let difference = replay(format!("{text}{again}\n").as_bytes()).unwrap().difference.unwrap();
         assert!(difference.expected.is_some() && difference.got.is_none(), "{difference}");
+    }
+
+    #[test]
+    fn a_command_at_another_time_than_its_fact_is_a_difference_and_time_never_goes_back() {
+        let text = recorded(0);
+        let (number, line) = text.lines().enumerate().find(|(_, line)| line.contains("accept_job")).unwrap();
+        let later = text.replacen(line, &line.replace("\"at_us\":700000", "\"at_us\":700001"), 1);
+        let difference = replay(later.as_bytes()).unwrap().difference.unwrap();
+        assert_eq!(
+            (difference.line, difference.at, difference.told_at),
+            (number as u64 + 1, Time(700_001), Time(700_000))
+        );
+        assert_eq!(difference.expected, difference.got);
+        assert!(difference.to_string().contains("recorded is `0.700001 > accept_job"), "{difference}");
+        let back = text.replacen("\"at_us\":60000000", "\"at_us\":600000", 1);
+        let error = replay(back.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("time goes back from") && error.starts_with("line "), "{error}");
+    }
+
+    #[test]
+    fn a_record_that_is_cut_between_lines_tells_what_was_open() {
+        let text = recorded(0);
+        let lines: Vec<&str> = text.lines().collect();
+        let place =
+            lines.iter().position(|line| line.contains("job_submitted") && line.contains("\"at_us\":2100000")).unwrap();
+        let replayed = replay(lines[..place].join("\n").as_bytes()).unwrap();
+        assert_eq!((replayed.difference, replayed.open_jobs, replayed.end), (None, 2, Time(1_400_000)));
     }
 
     #[test]

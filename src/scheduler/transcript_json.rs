@@ -154,11 +154,26 @@ pub enum TranscriptError {
         /// What the parser said.
         error: serde_json::Error,
     },
+    /// The form for people.
+    #[error(
+        "this is a transcript for people; `thermocline run FILE --out DIR --transcript=jsonl` writes one that can be read"
+    )]
+    Text,
     /// Written by another version.
     #[error("this transcript has format {found}; this program reads format {TRANSCRIPT_FORMAT}")]
     Version {
         /// Version in the file.
         found: u32,
+    },
+    /// Time goes back from one record to the next.
+    #[error("line {line}: time goes back from {before} s to {at} s: the transcript was changed or mixed up")]
+    Time {
+        /// Number of the line, from 1.
+        line: u64,
+        /// Time of the record before it.
+        before: Time,
+        /// Its own.
+        at: Time,
     },
     /// Records are missing or out of order.
     #[error("line {line}: record {found} where {expected} was expected: the transcript is cut or mixed up")]
@@ -172,19 +187,31 @@ pub enum TranscriptError {
     },
 }
 
+/// This is a line of the text form (`12.500000 < job_submitted ...`).
+pub fn is_text(line: &str) -> bool {
+    let mut words = line.split(' ');
+    words.next().is_some_and(|time| time.parse::<f64>().is_ok())
+        && words.next().is_some_and(|sign| sign == "<" || sign == ">")
+        && words.next().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+}
+
 /// Reads a transcript line by line. A last line that is cut off (whoever wrote it was killed) is the end of it, and no error.
 pub struct JsonReader<R> {
     lines: io::Lines<R>,
     line: u64,
     first_seq: u64,
+    last: Time,
     torn: bool,
 }
 
 impl<R: BufRead> JsonReader<R> {
     /// Reads and checks the header.
     pub fn new(reader: R) -> Result<(Header, JsonReader<R>), TranscriptError> {
-        let mut reader = JsonReader { lines: reader.lines(), line: 0, first_seq: 0, torn: false };
+        let mut reader = JsonReader { lines: reader.lines(), line: 0, first_seq: 0, last: Time::ZERO, torn: false };
         let text = reader.next_line().transpose()?.unwrap_or_default();
+        if is_text(&text) {
+            return Err(TranscriptError::Text);
+        }
         let header: Header = reader.parse(&text, "header")?;
         match header.thermocline_transcript {
             TRANSCRIPT_FORMAT => {
@@ -193,6 +220,11 @@ impl<R: BufRead> JsonReader<R> {
             }
             found => Err(TranscriptError::Version { found }),
         }
+    }
+
+    /// Number of the line read last, from 1.
+    pub fn line(&self) -> u64 {
+        self.line
     }
 
     /// The last line was cut off.
@@ -225,9 +257,16 @@ impl<R: BufRead> Iterator for JsonReader<R> {
                 self.torn = true;
                 None
             }
-            entry => Some(entry.and_then(|entry: Entry| match entry.seq {
-                found if found == expected => Ok(entry),
-                found => Err(TranscriptError::Sequence { line: self.line, found, expected }),
+            entry => Some(entry.and_then(|entry: Entry| {
+                let (line, found, before, at) = (self.line, entry.seq, self.last, Time(entry.at_us));
+                if found != expected {
+                    return Err(TranscriptError::Sequence { line, found, expected });
+                }
+                if at < before {
+                    return Err(TranscriptError::Time { line, before, at });
+                }
+                self.last = at;
+                Ok(entry)
             })),
         }
     }
@@ -291,9 +330,15 @@ mod tests {
         let (_, reader) = JsonReader::new(without_line_3.as_bytes()).unwrap();
         let error = reader.filter_map(Result::err).next().unwrap();
         assert!(error.to_string().starts_with("line 3: record 2 where 1 was expected"), "{error}");
+        let earlier = text.replacen("\"seq\":9,\"at_us\":3000000", "\"seq\":9,\"at_us\":2999999", 1);
+        let (_, reader) = JsonReader::new(earlier.as_bytes()).unwrap();
+        let error = reader.filter_map(Result::err).next().unwrap();
+        assert!(error.to_string().starts_with("line 11: time goes back from 3.000000 s to 2.999999 s"), "{error}");
         let newer = text.replacen("\"thermocline_transcript\":1", "\"thermocline_transcript\":9", 1);
         let error = JsonReader::new(newer.as_bytes()).err().unwrap();
         assert_eq!(error.to_string(), "this transcript has format 9; this program reads format 1");
+        let people = JsonReader::new(&b"0.000000 < host_added ampere_80-1 gpus 8 class 5\n"[..]).err().unwrap();
+        assert!(people.to_string().contains("--transcript=jsonl"), "{people}");
         assert!(matches!(JsonReader::new(&b""[..]), Err(TranscriptError::Parse { line: 1, .. })));
     }
 }

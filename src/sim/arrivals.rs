@@ -95,7 +95,7 @@ impl Arrivals {
 /// A source that never ends by itself.
 pub(super) fn is_endless(source: &TrafficSource) -> bool {
     let finite = match &source.arrivals {
-        ArrivalSpec::Times { .. } => true,
+        ArrivalSpec::Times { .. } | ArrivalSpec::Rows { .. } => true,
         ArrivalSpec::Trace(trace) => trace.options.repeat > 0,
         _ => false,
     };

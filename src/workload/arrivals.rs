@@ -41,6 +41,8 @@ pub enum ArrivalSpec {
     ClosedLoop { users: u32, think: Distribution },
     /// Exactly these times.
     Times { at_s: Arc<Vec<f64>> },
+    /// Exactly these times, and what is known of the work of each request: a trace in memory.
+    Rows { at_s: Arc<Vec<f64>>, work: Arc<Vec<WorkHint>> },
     /// The rows of a trace for this endpoint.
     Trace(TraceSource),
 }
@@ -99,6 +101,8 @@ pub struct Arrival {
 
 /// Most clients of a closed loop, and most times of a list: each takes memory.
 const COUNT_MAX: usize = 10_000_000;
+/// Most rows in memory: twice the longest log that is read, 40 bytes each.
+const ROWS_MAX: usize = 40_000_000;
 /// Times lie within about 300 years.
 const SECONDS_MAX: f64 = 1e10;
 /// Highest rate: one arrival per microsecond, the resolution of time.
@@ -146,6 +150,13 @@ impl ArrivalSpec {
                 bounded("arrivals", "number of times", at_s.len() as f64, 0.0, COUNT_MAX as f64)?;
                 check_ascending("at_s", at_s.iter().copied(), SECONDS_MAX)
             }
+            ArrivalSpec::Rows { at_s, work } => {
+                bounded("arrivals", "number of rows", at_s.len() as f64, 0.0, ROWS_MAX as f64)?;
+                if work.len() != at_s.len() {
+                    return Err(format!("arrivals: {} times, but the work of {} requests", at_s.len(), work.len()));
+                }
+                check_ascending("at_s", at_s.iter().copied(), SECONDS_MAX)
+            }
             ArrivalSpec::Trace(trace) => trace.options.check(),
         }
     }
@@ -166,6 +177,7 @@ impl ArrivalSpec {
             | ArrivalSpec::RateCurve { .. }
             | ArrivalSpec::ClosedLoop { .. }
             | ArrivalSpec::Times { .. }
+            | ArrivalSpec::Rows { .. }
             | ArrivalSpec::Trace(_) => None,
         }
     }
@@ -278,6 +290,12 @@ mod tests {
         assert!(error(&times(&[1.0, 0.5])).contains("at_s 2 is 0.5, but must not be before the one in front (1)"));
         assert!(error(&times(&[-1.0])).contains("at_s 1 is -1"));
         assert_eq!(times(&[1.0, 1.0]).check(), Ok(()));
+        let rows = |work: usize| ArrivalSpec::Rows {
+            at_s: Arc::new(vec![1.0]),
+            work: Arc::new(vec![WorkHint::default(); work]),
+        };
+        assert_eq!(rows(1).check(), Ok(()));
+        assert!(error(&rows(2)).contains("1 times, but the work of 2 requests"));
         let point = |at_s: f64| RatePoint { at_s, rate: 1.0 };
         let late = ArrivalSpec::RateCurve { points: vec![point(20.0)], linear: true, period_s: Some(10.0) };
         assert!(error(&late).contains("at_s 1 is 20, but must be a number from 0 to 10"));

@@ -37,6 +37,8 @@ pub enum Process {
     ClosedLoop(ClosedLoop),
     /// A list; `start` is its time 0.
     Times { at_s: Arc<Vec<f64>>, start: Time, index: usize },
+    /// A list with what is known of each request's work.
+    Rows { at_s: Arc<Vec<f64>>, work: Arc<Vec<WorkHint>>, start: Time, index: usize },
     /// A file.
     Trace(Box<Playback>),
 }
@@ -72,6 +74,9 @@ impl Process {
                 Process::ClosedLoop(ClosedLoop::start(*users, think.sampler(), start, rng))
             }
             ArrivalSpec::Times { at_s } => Process::Times { at_s: Arc::clone(at_s), start, index: 0 },
+            ArrivalSpec::Rows { at_s, work } => {
+                Process::Rows { at_s: Arc::clone(at_s), work: Arc::clone(work), start, index: 0 }
+            }
             ArrivalSpec::Trace(source) => Process::Trace(Box::new(Playback::open(source, start)?)),
         })
     }
@@ -91,12 +96,16 @@ impl Process {
     }
 
     fn next_other(&mut self, rng: &mut impl Rng, work: &mut WorkHint) -> Result<Time, WorkloadError> {
-        let Process::Trace(playback) = self else {
-            return Ok(self.next_time(rng));
+        let next = match self {
+            Process::Trace(playback) => playback.next(rng)?,
+            Process::Rows { at_s, work, start, index } => {
+                *index += 1;
+                let row = at_s.get(*index - 1).zip(work.get(*index - 1));
+                row.map(|(at_s, work)| (*start + Span::from_secs(*at_s), *work))
+            }
+            _ => return Ok(self.next_time(rng)),
         };
-        let Some((at, known)) = playback.next(rng)? else {
-            return Ok(Time::MAX);
-        };
+        let Some((at, known)) = next else { return Ok(Time::MAX) };
         *work = known;
         Ok(at)
     }
@@ -125,7 +134,9 @@ impl Process {
                 *index += 1;
                 at
             }
-            Process::Poisson { .. } | Process::Trace(_) => unreachable!("next() deals with these itself"),
+            Process::Poisson { .. } | Process::Rows { .. } | Process::Trace(_) => {
+                unreachable!("next() deals with these itself")
+            }
         }
     }
 }

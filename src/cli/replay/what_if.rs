@@ -14,6 +14,7 @@ use crate::lab::replay::{Decision, Decisions, Difference, Recording, differences
 use crate::ledger::{Ledger, Profile, Rounding};
 use crate::metrics::Metrics;
 use crate::report::format::{count, maybe_seconds, maybe_share, money, seconds};
+use crate::report::text::wrapped;
 use crate::results::Summary;
 use crate::scenario::{self, Scenario};
 use crate::scheduler::Recorder;
@@ -24,6 +25,11 @@ use crate::units::{Span, Time};
 
 /// Decisions of the same kind within this are the same decision: recorded lengths are kept to the microsecond.
 const ALIKE: Span = Span::from_millis(1);
+
+/// A simulated recording that is further from the recorded one than this says so.
+const OFF: f64 = 0.1;
+/// Waits that differ by less than this are alike.
+const ALIKE_S: f64 = 0.05;
 
 /// One column of the answer.
 #[derive(Clone, Debug, Serialize)]
@@ -50,6 +56,8 @@ struct Answer<'a> {
     as_was: Column,
     /// The changed settings, simulated.
     what_if: Column,
+    /// Figures of the simulated recording that are more than 10 % from the recorded ones: no trust in the last column.
+    off: Vec<String>,
     /// Decisions of only one of the two simulated runs.
     differences: &'a [Difference],
 }
@@ -71,21 +79,26 @@ pub fn run(args: &ReplayArgs, files: &[PathBuf]) -> Result<(), Failure> {
     let (is, is_decided) = simulate(&changed)?;
     let found = differences(&was_decided, &is_decided, ALIKE);
     let names: Vec<&str> = as_was.plan.endpoints.iter().map(|endpoint| endpoint.spec.name.as_str()).collect();
+    let as_was_column = of_summary(&was);
     let answer = Answer {
+        off: recorded.as_ref().map_or_else(Vec::new, |recorded| off(recorded, &as_was_column)),
         recording: &recording.name,
         length_s: recording.length().as_secs(),
         endpoints: names,
         notes: &recording.notes,
         recorded,
-        as_was: of_summary(&was),
+        as_was: as_was_column,
         what_if: of_summary(&is),
         differences: &found,
     };
     if args.json {
         return output::answer_json(&answer);
     }
-    recording.notes.iter().for_each(|note| output::note(&format!("note: {note}")));
-    output::answer(&page(&answer, &changes(args), args.show))
+    let known = unknown(&recording);
+    if answer.off.is_empty() {
+        recording.notes.iter().for_each(|note| output::note(&format!("note: {note}")));
+    }
+    output::answer(&page(&answer, &known, &changes(args), args.show))
 }
 
 /// Reads the files, one after the other; the books of the recording if it begins at the beginning.
@@ -95,7 +108,7 @@ fn take_up(files: &[PathBuf]) -> Result<(Recording, Option<Column>), Failure> {
     let mut next = None;
     for path in files {
         let wrong = |error: &dyn std::fmt::Display| Failure::in_file(path, error);
-        let (header, reader) = transcripts::open(path)?;
+        let (header, mut reader) = transcripts::open(path)?;
         if next.is_some_and(|next| next != header.first_seq) {
             let text = "records are missing between this transcript and the one before it; give one of them";
             return Err(wrong(&text));
@@ -107,7 +120,7 @@ fn take_up(files: &[PathBuf]) -> Result<(Recording, Option<Column>), Failure> {
         });
         let mut seq = header.first_seq;
         let whole = !recording.from_the_middle;
-        for entry in reader {
+        for entry in reader.by_ref() {
             let entry = entry.map_err(|error| wrong(&error))?;
             recording.entry(&entry);
             seq = entry.seq + 1;
@@ -119,6 +132,11 @@ fn take_up(files: &[PathBuf]) -> Result<(Recording, Option<Column>), Failure> {
             }
         }
         next = Some(seq);
+        if reader.torn() {
+            recording
+                .notes
+                .push(format!("the last line of {} is cut off: what came after it is missing", path.display()));
+        }
     }
     recording.finish();
     let end = recording.span.map_or(Time::ZERO, |(_, end)| end);
@@ -127,6 +145,41 @@ fn take_up(files: &[PathBuf]) -> Result<(Recording, Option<Column>), Failure> {
         of_books(&ledger, &metrics)
     });
     Ok((recording, column))
+}
+
+/// Figures of `was` that are far from the recorded ones.
+fn off(recorded: &Column, was: &Column) -> Vec<String> {
+    let far = |name: &str, before: f64, now: f64, alike: f64, shown: fn(f64) -> String| {
+        let is = (now - before).abs() > (OFF * before).max(alike);
+        is.then(|| format!("{name} {} instead of {}", shown(now), shown(before)))
+    };
+    let bill = |name: &str, of: fn(&Column) -> f64| far(name, of(recorded), of(was), 0.0, money);
+    let wait = |name: &str, of: fn(&Column) -> Option<f64>| {
+        far(name, of(recorded).unwrap_or(0.0), of(was).unwrap_or(0.0), ALIKE_S, seconds)
+    };
+    let figures = [
+        bill("bill, documented", |column| column.cost_documented_usd),
+        bill("bill, seed", |column| column.cost_seed_usd),
+        wait("wait p50", |column| column.wait_p50_s),
+        wait("wait p95", |column| column.wait_p95_s),
+        wait("wait p99", |column| column.wait_p99_s),
+    ];
+    figures.into_iter().flatten().collect()
+}
+
+/// What a recording has that the same day simulated does not.
+fn unknown(recording: &Recording) -> Vec<String> {
+    let mut unknown = recording.notes.clone();
+    let busy = recording.endpoints.iter().filter(|endpoint| !endpoint.jobs.is_empty()).count();
+    if busy > 1 {
+        unknown.push(format!("{busy} endpoints share the hosts: who was in whose way there is met again only in part"));
+    }
+    if recording.left > 0 {
+        let text = "worker(s) left, or were up at the end, without having been told to stop: simulated, they are billed up to the end of \
+                    their idle time";
+        unknown.push(format!("{} {text}", recording.left));
+    }
+    unknown
 }
 
 fn of_books(ledger: &Ledger, metrics: &Metrics) -> Column {
@@ -170,11 +223,22 @@ fn changes(args: &ReplayArgs) -> String {
     policy.chain(args.overrides.iter().cloned()).collect::<Vec<_>>().join(", ")
 }
 
-fn page(answer: &Answer<'_>, changes: &str, show: usize) -> String {
+fn page(answer: &Answer<'_>, unknown: &[String], changes: &str, show: usize) -> String {
     let mut text = format!("{}, {}; what if: {changes}\n\n", answer.recording, seconds(answer.length_s));
     text += &table(answer);
     if answer.recorded.is_some() {
-        text.push_str("\nas was: the recorded settings simulated; how far it is from the recording is how far to trust the last column\n");
+        text += "\nas was: the recorded settings simulated; how far it is from the recording is how far to trust the last\ncolumn\n";
+    }
+    if !answer.off.is_empty() {
+        let width = usize::from(output::width());
+        let percent = OFF * 100.0;
+        text += &format!("\nWarning: as was is more than {percent:.0} % off, so do not trust the last column:\n");
+        answer.off.iter().for_each(|figure| text += &wrapped(figure, width));
+        text += match unknown.is_empty() {
+            true => "What the recording has that makes the difference is not known.\n",
+            false => "The recording has what the simulated day does not know:\n",
+        };
+        unknown.iter().for_each(|note| text += &wrapped(note, width));
     }
     let found = answer.differences;
     if found.is_empty() {

@@ -1,13 +1,11 @@
 //! The advice: the cheapest settings at the wait asked for, judged on the whole log, with intervals by blocks of it.
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::AdviseError;
 use super::log::Log;
-use super::search::{Figures, SEARCHED, Settings, Workload, doubled, grid, thinned};
+use super::search::{Figures, Requests, SEARCHED, Settings, Workload, doubled, grid, thinned};
 use crate::lab::bound::levels::{Held, Levels, at_once};
 use crate::lab::stats::mean_interval;
 use crate::results::Interval;
@@ -51,8 +49,12 @@ pub struct Range {
     pub month_documented_usd: Interval,
     /// Seed bill of a month.
     pub month_seed_usd: Interval,
+    /// Median of the wait.
+    pub wait_p50_s: Interval,
     /// 95th percentile of the wait.
     pub wait_p95_s: Interval,
+    /// 99th percentile of the wait.
+    pub wait_p99_s: Interval,
     /// Share of jobs that waited for a start.
     pub cold_share: Interval,
 }
@@ -113,12 +115,16 @@ pub fn advise(log: &Log, workload: &Workload, slo_wait_s: Option<f64>) -> Result
             format!("{} request(s) say too little: at least {LEAST} are needed, better some days", log.times.len());
         return Err(AdviseError::TooLittle(text));
     }
-    let times = Arc::new(log.times.clone());
+    if log.span_s() <= 0.0 {
+        let text = "all requests have the same time: there is no rate to go by".to_owned();
+        return Err(AdviseError::TooLittle(text));
+    }
+    let times = Requests::new(log.times.clone(), log.work.clone());
     let need = Need::of(workload, &times)?;
-    let twice = Arc::new(doubled(&times));
+    let twice = doubled(&times);
     let need_twice = Need::of(workload, &twice)?;
     let platform = Settings { max: Settings::platform().max.max(need.max), ..Settings::platform() };
-    let short = Arc::new(thinned(&times, SEARCHED));
+    let short = thinned(&times, SEARCHED);
     let mut tried = vec![platform.clone()];
     tried.extend(grid(need.max, need.best_active as u32));
     let found = workload.try_all(&tried, &short)?;
@@ -132,14 +138,14 @@ pub fn advise(log: &Log, workload: &Workload, slo_wait_s: Option<f64>) -> Result
     let forecast = |place: usize| -> Result<Forecast, AdviseError> {
         let (settings, figures) = (finalists[place].clone(), figures[place]);
         Ok(Forecast {
-            ranges: ranges(workload, &settings, log)?.around(&figures, MONTH_S / span_s),
+            ranges: ranges(workload, &settings, &times)?.around(&figures, MONTH_S / span_s),
             month_documented_usd: figures.documented_usd / span_s * MONTH_S,
             month_seed_usd: figures.seed_usd / span_s * MONTH_S,
             settings,
             figures,
         })
     };
-    let doubled = workload.try_out(&finalists[best], twice, span_s)?;
+    let doubled = workload.try_out(&finalists[best], &twice, Some(span_s))?;
     Ok(Advice {
         requests: log.times.len() as u64,
         span_s,
@@ -179,7 +185,9 @@ impl Range {
         Range {
             month_documented_usd: moved(self.month_documented_usd, figures.documented_usd * month),
             month_seed_usd: moved(self.month_seed_usd, figures.seed_usd * month),
+            wait_p50_s: moved(self.wait_p50_s, figures.wait_p50_s),
             wait_p95_s: moved(self.wait_p95_s, figures.wait_p95_s),
+            wait_p99_s: moved(self.wait_p99_s, figures.wait_p99_s),
             cold_share: Interval { high: cold.high.map(|high| high.min(1.0)), ..cold },
             ..self
         }
@@ -197,8 +205,8 @@ struct Need {
 }
 
 impl Need {
-    fn of(workload: &Workload, times: &Arc<Vec<f64>>) -> Result<Need, AdviseError> {
-        let plan = workload.with_times(Arc::clone(times), times.last().copied().unwrap_or(0.0));
+    fn of(workload: &Workload, times: &Requests) -> Result<Need, AdviseError> {
+        let plan = workload.plan(&Settings::platform(), times)?;
         let jobs = requests(&plan)?.into_iter().next().map(|requests| requests.jobs).unwrap_or_default();
         let spec = &plan.endpoints[0].spec;
         let class = spec.gpu_classes.first().and_then(|id| plan.scheduler.gpu_classes.get(usize::from(id.0)));
@@ -253,17 +261,14 @@ fn cheapest(figures: &[Figures], slo: f64, platform_counts: bool) -> (usize, boo
 }
 
 /// Blocks of the log, each run alone: days where there are at least as many, else equal parts.
-fn ranges(workload: &Workload, settings: &Settings, log: &Log) -> Result<Range, AdviseError> {
-    let span = log.span_s().max(1.0);
+fn ranges(workload: &Workload, settings: &Settings, requests: &Requests) -> Result<Range, AdviseError> {
+    let span = requests.last_s().max(1.0);
     let days = span >= BLOCKS as f64 * 86_400.0;
     let (count, length) =
         if days { ((span / 86_400.0).floor() as usize, 86_400.0) } else { (BLOCKS, span / BLOCKS as f64) };
-    let block = |number: usize| -> Result<Figures, crate::experiment::RunError> {
-        let (from, until) = (number as f64 * length, (number + 1) as f64 * length);
-        let first = log.times.partition_point(|time| *time < from);
-        let last = log.times.partition_point(|time| *time < until);
-        let times: Vec<f64> = log.times[first..last].iter().map(|time| time - from).collect();
-        workload.try_out(settings, Arc::new(times), length)
+    let block = |number: usize| -> Result<Figures, AdviseError> {
+        let part = requests.between(number as f64 * length, (number + 1) as f64 * length);
+        workload.try_out(settings, &part, Some(length))
     };
     let found = (0..count).into_par_iter().map(block).collect::<Result<Vec<_>, _>>()?;
     let over = |of: fn(&Figures) -> f64| mean_interval(&found.iter().map(of).collect::<Vec<_>>());
@@ -279,7 +284,9 @@ fn ranges(workload: &Workload, settings: &Settings, log: &Log) -> Result<Range, 
         days,
         month_documented_usd: per_month(over(|one| one.documented_usd)),
         month_seed_usd: per_month(over(|one| one.seed_usd)),
+        wait_p50_s: floor(over(|one| one.wait_p50_s)),
         wait_p95_s: floor(over(|one| one.wait_p95_s)),
+        wait_p99_s: floor(over(|one| one.wait_p99_s)),
         cold_share: floor(over(|one| one.cold_share)),
     })
 }

@@ -1,16 +1,19 @@
 //! The settings that are tried, and a run of each: the log's requests, the workload's starts and service times.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::experiment::{RunError, RunOptions, run};
-use crate::policy::PolicyChoice;
+use super::AdviseError;
+use crate::experiment::{RunOptions, run};
 use crate::results::Summary;
+use crate::scenario::{self, Problems};
 use crate::sim::plan::Plan;
-use crate::units::{Span, Time};
-use crate::workload::{ArrivalSpec, Traffic, TrafficSource};
+use crate::units::Span;
+use crate::workload::{ArrivalSpec, WorkHint};
 
 /// Requests on which the grid is searched; a longer log is thinned to pieces of it.
 pub const SEARCHED: usize = 8_000;
@@ -47,11 +50,50 @@ impl Settings {
     }
 }
 
-/// Everything about the endpoint but its settings and its requests.
+/// Everything about the endpoint but its settings and its requests, as parts of an application file: what is tried is what the
+/// file that is handed over says, to the letter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
-    /// One endpoint; its traffic is replaced.
-    pub plan: Plan,
+    /// Name of the endpoint.
+    pub name: String,
+    /// Its lines but settings and traffic.
+    pub endpoint: String,
+    /// The sections after it.
+    pub tail: String,
+}
+
+/// Requests: when each comes, and what is known of its work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Requests {
+    /// Seconds, ascending.
+    pub at_s: Arc<Vec<f64>>,
+    /// As many.
+    pub work: Arc<Vec<WorkHint>>,
+}
+
+impl Requests {
+    /// Of a log; where nothing is known of any, `work` may be empty.
+    pub fn new(at_s: Vec<f64>, mut work: Vec<WorkHint>) -> Requests {
+        work.resize(at_s.len(), WorkHint::default());
+        Requests { at_s: Arc::new(at_s), work: Arc::new(work) }
+    }
+
+    /// When the last one comes.
+    pub fn last_s(&self) -> f64 {
+        self.at_s.last().copied().unwrap_or(0.0)
+    }
+
+    /// Those from `first` to before `last`, in seconds since `from_s`.
+    fn part(&self, first: usize, last: usize, from_s: f64) -> Requests {
+        let at_s = self.at_s[first..last].iter().map(|at| at - from_s).collect();
+        Requests::new(at_s, self.work[first..last].to_vec())
+    }
+
+    /// Those from `from_s` to before `until_s`, in seconds since `from_s`.
+    pub fn between(&self, from_s: f64, until_s: f64) -> Requests {
+        let place = |at_s: f64| self.at_s.partition_point(|at| *at < at_s);
+        self.part(place(from_s), place(until_s), from_s)
+    }
 }
 
 /// What a run says about settings.
@@ -92,47 +134,53 @@ impl Figures {
 }
 
 impl Workload {
-    /// The plan with these requests, which lasts `length_s` (always-on workers are billed up to there).
-    pub fn with_times(&self, times: Arc<Vec<f64>>, length_s: f64) -> Plan {
-        let mut plan = self.plan.clone();
-        let source = TrafficSource {
-            arrivals: ArrivalSpec::Times { at_s: times },
-            from: Time::ZERO,
-            until: None,
-            low_priority_share: 0.0,
-            ttl: None,
-            execution_timeout: None,
-        };
-        // Requests stop before the end: the last one may come at it.
-        plan.duration = Some(Span::from_secs(length_s.max(1.0) + 1e-3));
-        plan.max_jobs = None;
-        plan.endpoints[0].traffic = Traffic { sources: vec![source] };
-        plan
+    /// The application file with these settings, but what is above and below its endpoint. `traffic`: as typed.
+    pub fn text(&self, settings: &Settings, traffic: &str) -> String {
+        let mut text = format!("endpoints:\n  {}:\n{}", Value::from(self.name.as_str()), self.endpoint);
+        let Settings { active, max, extra, .. } = settings;
+        text += &format!("    workers: {{active: {active}, max: {max}, extra: {extra}}}\n");
+        text += &format!("    scaler: {}\n", settings.scaler_text());
+        if let Some(idle) = settings.idle_timeout_s {
+            text += &format!("    idle_timeout_s: {idle}\n");
+        }
+        text + &format!("    traffic: {traffic}\n") + &self.tail
     }
 
-    /// One run of the requests under the settings.
+    /// What that file means, with these requests as its trace.
     ///
     /// # Errors
-    /// If the plan cannot be run.
-    pub fn try_out(&self, settings: &Settings, times: Arc<Vec<f64>>, length_s: f64) -> Result<Figures, RunError> {
-        let mut plan = self.with_times(times, length_s);
-        let spec = &mut plan.endpoints[0].spec;
-        let value = if settings.scaler == "queue_delay" { "delay_s" } else { "requests_per_worker" };
-        spec.policies.scaling = PolicyChoice::named(settings.scaler).with(value, settings.value);
-        if let Some(seconds) = settings.idle_timeout_s {
-            spec.policies.keep_alive = PolicyChoice::named("fixed").with("idle_timeout_s", seconds);
-        }
-        (spec.active, spec.max, spec.extra) = (settings.active, settings.max, settings.extra);
-        run(&plan, &RunOptions::default(), &mut |_| {}).map(|outcome| Figures::of(&outcome.summary))
+    /// If something in it is not known.
+    pub fn plan(&self, settings: &Settings, requests: &Requests) -> Result<Plan, Problems> {
+        let text = format!("seed: 1\n{}", self.text(settings, "{type: times, at_s: [0]}"));
+        let mut plan = scenario::from_str(&text, "what was given", Path::new(""), &[])?.plan;
+        let (at_s, work) = (Arc::clone(&requests.at_s), Arc::clone(&requests.work));
+        plan.endpoints[0].traffic.sources[0].arrivals = ArrivalSpec::Rows { at_s, work };
+        Ok(plan)
+    }
+
+    /// One run of the requests under the settings. `length_s`: always-on workers are billed up to there; to the last request unless
+    /// given.
+    ///
+    /// # Errors
+    /// If the plan cannot be made or run.
+    pub fn try_out(
+        &self,
+        settings: &Settings,
+        requests: &Requests,
+        length_s: Option<f64>,
+    ) -> Result<Figures, AdviseError> {
+        let mut plan = self.plan(settings, requests)?;
+        // Requests stop before the end: the last one may come at it.
+        plan.duration = length_s.map(|length_s| Span::from_secs(length_s.max(1.0) + 1e-3));
+        Ok(run(&plan, &RunOptions::default(), &mut |_| {}).map(|outcome| Figures::of(&outcome.summary))?)
     }
 
     /// Every one of the settings on the same requests, in the order given.
     ///
     /// # Errors
     /// The first that cannot be run.
-    pub fn try_all(&self, settings: &[Settings], times: &Arc<Vec<f64>>) -> Result<Vec<Figures>, RunError> {
-        let length_s = times.last().copied().unwrap_or(0.0);
-        settings.par_iter().map(|one| self.try_out(one, Arc::clone(times), length_s)).collect()
+    pub fn try_all(&self, settings: &[Settings], requests: &Requests) -> Result<Vec<Figures>, AdviseError> {
+        settings.par_iter().map(|one| self.try_out(one, requests, None)).collect()
     }
 }
 
@@ -160,32 +208,36 @@ pub fn grid(max: u32, best_active: u32) -> Vec<Settings> {
 }
 
 /// The requests in as many pieces as make about `most` of them, evenly over the log, one piece after the other.
-pub fn thinned(times: &[f64], most: usize) -> Vec<f64> {
+pub fn thinned(requests: &Requests, most: usize) -> Requests {
+    let times = &requests.at_s;
     if times.len() <= most {
-        return times.to_vec();
+        return requests.clone();
     }
     let size = most / PIECES;
     let every = times.len() / PIECES;
-    let mut thinned = Vec::with_capacity(most);
+    let (mut at_s, mut work) = (Vec::with_capacity(most), Vec::with_capacity(most));
     let mut begin = 0.0;
     for piece in 0..PIECES {
         let first = piece * every + (every - size) / 2;
         let part = &times[first..first + size];
         // A piece lasts up to the request after it, so that its pauses keep their share.
         let end = times.get(first + size).copied().unwrap_or(part[size - 1]);
-        thinned.extend(part.iter().map(|time| time - part[0] + begin));
+        at_s.extend(part.iter().map(|time| time - part[0] + begin));
+        work.extend_from_slice(&requests.work[first..first + size]);
         begin += end - part[0];
     }
-    thinned
+    Requests::new(at_s, work)
 }
 
 /// The log at twice its rate: each request again a little later, up to a second.
-pub fn doubled(times: &[f64]) -> Vec<f64> {
+pub fn doubled(requests: &Requests) -> Requests {
     let later = |number: usize| (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) as f64 / u64::MAX as f64;
-    let mut doubled: Vec<f64> =
-        times.iter().enumerate().flat_map(|(number, time)| [*time, time + later(number + 1)]).collect();
-    doubled.sort_by(f64::total_cmp);
-    doubled
+    let rows = requests.at_s.iter().copied().zip(requests.work.iter().copied()).enumerate();
+    let mut doubled: Vec<(f64, WorkHint)> =
+        rows.flat_map(|(number, (time, work))| [(time, work), (time + later(number + 1), work)]).collect();
+    doubled.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (at_s, work) = doubled.into_iter().unzip();
+    Requests::new(at_s, work)
 }
 
 #[cfg(test)]
@@ -201,18 +253,26 @@ mod tests {
                 at
             })
             .collect();
-        let thin = thinned(&times, 8_000);
-        assert_eq!(thin.len(), 8_000);
+        let work = (0..100_000).map(|n| WorkHint { output_tokens: Some(n), ..WorkHint::default() }).collect();
+        let all = Requests::new(times.clone(), work);
+        let Requests { at_s: thin, work } = thinned(&all, 8_000);
+        assert_eq!((thin.len(), work.len()), (8_000, 8_000));
+        assert_eq!(
+            (work[0].output_tokens, work[1_000].output_tokens),
+            (Some(5_750), Some(18_250)),
+            "work goes with its time"
+        );
         assert!(thin.windows(2).all(|pair| pair[0] <= pair[1]));
         let rate = |times: &[f64]| times.len() as f64 / times[times.len() - 1];
         assert!((rate(&thin) / rate(&times) - 1.0).abs() < 0.05, "{} {}", rate(&thin), rate(&times));
-        assert_eq!(thinned(&times[..10], 8_000), &times[..10]);
+        let few = all.between(0.0, times[10]);
+        assert_eq!((few.at_s.len(), thinned(&few, 8_000) == few), (10, true));
     }
 
     #[test]
     fn twice_the_traffic_is_twice_the_requests_in_the_same_time() {
         let times: Vec<f64> = (0..100).map(|number| f64::from(number) * 10.0).collect();
-        let twice = doubled(&times);
+        let twice = doubled(&Requests::new(times, Vec::new())).at_s;
         assert_eq!(twice.len(), 200);
         assert!(twice.windows(2).all(|pair| pair[0] <= pair[1]) && twice[199] <= 991.0);
         assert!(twice.windows(2).filter(|pair| pair[0] == pair[1]).count() < 5);

@@ -49,18 +49,19 @@ pub fn application(recording: &Recording, trace: &str) -> Value {
 }
 
 fn prices(recording: &Recording) -> Map<String, Value> {
-    let price = |usd: f64| json!(usd);
+    let of_hosts = recording.hosts.iter().map(|host| host.gpu_class);
+    let of_endpoints = recording.endpoints.iter().flat_map(|endpoint| endpoint.spec.gpu_classes.iter().copied());
+    prices_of(recording, &of_hosts.chain(of_endpoints).collect::<Vec<_>>())
+}
+
+/// The recorded prices of these classes, as the section `prices: gpu_classes` has them.
+pub fn prices_of(recording: &Recording, used: &[GpuClassId]) -> Map<String, Value> {
     let row = |class: &crate::scheduler::GpuClass| {
-        let prices =
-            json!({ "flex_usd_per_s": price(class.flex.as_usd()), "active_usd_per_s": price(class.active.as_usd()) });
+        let prices = json!({ "flex_usd_per_s": class.flex.as_usd(), "active_usd_per_s": class.active.as_usd() });
         (class.name.clone(), prices)
     };
-    let used = |number: usize| {
-        let is = |id: &GpuClassId| usize::from(id.0) == number;
-        recording.hosts.iter().any(|host| is(&host.gpu_class))
-            || recording.endpoints.iter().any(|endpoint| endpoint.spec.gpu_classes.iter().any(is))
-    };
-    recording.classes.iter().enumerate().filter(|(number, _)| used(*number)).map(|(_, class)| row(class)).collect()
+    let is_used = |number: usize| used.iter().any(|id| usize::from(id.0) == number);
+    recording.classes.iter().enumerate().filter(|(number, _)| is_used(*number)).map(|(_, class)| row(class)).collect()
 }
 
 /// Hosts that are alike are one group: names do not matter to a run.
@@ -87,20 +88,31 @@ fn hosts(recording: &Recording) -> Map<String, Value> {
 
 fn one_endpoint(recording: &Recording, endpoint: &RecordedEndpoint, trace: &str) -> Value {
     let spec = &endpoint.spec;
+    let mut map = Value::Object(setup(recording, endpoint));
+    map["workers"] = json!({ "active": spec.active, "max": spec.max.max(spec.active).max(1), "extra": spec.extra });
+    map["extra_mode"] = json!(extra_mode(spec.extra_mode));
+    map["scaler"] = policy(&spec.policies.scaling);
+    map["service"] = json!({ "type": "traced", "otherwise_s": endpoint.mean_service_s().unwrap_or(1.0) });
+    map["traffic"] = json!({ "type": "trace", "file": trace, "rows": spec.name });
+    keep_alive(&mut map, spec);
+    map
+}
+
+/// What an endpoint is, but how many workers it has when, its jobs and its requests.
+pub fn setup(recording: &Recording, endpoint: &RecordedEndpoint) -> Map<String, Value> {
+    let spec = &endpoint.spec;
     let classes: Vec<&str> = spec
         .gpu_classes
         .iter()
         .filter_map(|id| recording.classes.get(usize::from(id.0)))
         .map(|class| class.name.as_str())
         .collect();
-    let mut map = json!({
+    let map = json!({
         "gpu_classes": classes,
         "gpus_per_worker": spec.gpus_per_worker,
         "memory_gb": spec.memory_bytes as f64 / 1e9,
         "data_centers": spec.data_centers,
         "image_gb": 1,
-        "workers": { "active": spec.active, "max": spec.max.max(spec.active).max(1), "extra": spec.extra },
-        "extra_mode": extra_mode(spec.extra_mode),
         "concurrency": spec.concurrency,
         "execution_timeout_s": spec.execution_timeout.map_or(0.0, Span::as_secs),
         "ttl_s": spec.ttl.as_secs().min(1e9),
@@ -110,17 +122,16 @@ fn one_endpoint(recording: &Recording, endpoint: &RecordedEndpoint, trace: &str)
         "binding": if spec.binding == Binding::Late { "late" } else { "early" },
         "pick_up": if spec.pick_up == PickUp::Pull { "pull" } else { "push" },
         "slots": if spec.slots == Slots::Ahead { "ahead" } else { "on_demand" },
-        "scaler": policy(&spec.policies.scaling),
         "dispatch": policy(&spec.policies.dispatch),
         "placement": policy(&spec.policies.placement),
         "start": start(endpoint),
         // What was recorded runs from the hand-out to the result: the pick-up is in it.
-        "pacing": { "latency_s": 0, "period_s": if spec.pick_up == PickUp::Pull { 1 } else { 0 } },
-        "service": { "type": "traced", "otherwise_s": endpoint.mean_service_s().unwrap_or(1.0) },
-        "traffic": { "type": "trace", "file": trace, "rows": spec.name },
+        "pacing": { "latency_s": 0, "period_s": endpoint.pacing_s() },
     });
-    keep_alive(&mut map, spec);
-    map
+    match map {
+        Value::Object(map) => map,
+        _ => unreachable!("an object was written"),
+    }
 }
 
 fn extra_mode(mode: ExtraMode) -> &'static str {
@@ -183,6 +194,10 @@ fn start(endpoint: &RecordedEndpoint) -> Value {
     }
     if let Some(resume) = drawn(&endpoint.resumes) {
         start["resume_s"] = resume;
+    }
+    // Real processes cannot be frozen: they start anew each time.
+    if let (asked @ 1.., kept) = endpoint.freezes {
+        start["freeze_probability"] = json!(kept as f64 / asked as f64);
     }
     if let Some(stop) = drawn(&endpoint.stops) {
         start["stop_s"] = stop;

@@ -10,4 +10,4 @@ pub mod decisions;
 pub mod recording;
 
 pub use decisions::{Decision, Decisions, Difference, differences};
-pub use recording::{RecordedEndpoint, RecordedJob, Recording};
+pub use recording::{RecordedEndpoint, RecordedJob, Recording, Takes};

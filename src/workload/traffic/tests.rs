@@ -209,6 +209,17 @@ fn traces_join_the_stream_and_fail_with_a_place() {
 }
 
 #[test]
+fn rows_in_memory_bring_their_work() {
+    let work = [7, 8].map(|tokens| WorkHint { input_tokens: Some(tokens), ..WorkHint::default() });
+    let rows = ArrivalSpec::Rows { at_s: Arc::new(vec![1.0, 1.5]), work: Arc::new(work.to_vec()) };
+    let mut stream = open(vec![TrafficSource { from: Time::from_secs(10.0), ..TrafficSource::new(rows) }]);
+    let mut next = || stream.pop().unwrap().map(|arrival| (arrival.at, arrival.work));
+    assert_eq!(next(), Some((Time::from_secs(11.0), work[0])));
+    assert_eq!(next(), Some((Time::from_secs(11.5), work[1])));
+    assert_eq!(next(), None);
+}
+
+#[test]
 fn opening_checks_every_source() {
     let sources = vec![TrafficSource::new(ArrivalSpec::Poisson { rate: -1.0 })];
     let error = TrafficStream::open(&Traffic { sources }, |_, _| Words::new(0)).unwrap_err();
