@@ -1,4 +1,4 @@
-//! `report`: a page, pictures, Markdown or CSV of what `run --out` or `compare --out` wrote; and the gallery.
+//! `report`: a page, pictures, Markdown or CSV of what `run`, `compare` or `sweep` wrote with --out; and the gallery.
 
 mod font;
 mod gallery;
@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, output};
 use crate::report::markdown::{self, Picture};
+use crate::report::overview::overview;
 use crate::report::plot::{self, Plot};
 use crate::report::{csv, page};
 use crate::results::Folder;
@@ -17,8 +18,8 @@ use crate::results::folder::FolderError;
 /// What can be typed after `report`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-DIR is a folder that `thermocline run FILE --out DIR` or `thermocline compare FILE --out DIR` wrote. The page needs nothing beside
-it: no network, no scripts. PNG pictures need a font: one of the system's, or --font.
+DIR is a folder that `thermocline run`, `compare` or `sweep` wrote with --out DIR; that of several runs gives their means and
+spread. The page needs nothing beside it: no network, no scripts. PNG pictures need a font: one of the system's, or --font.
 
 Examples:
   thermocline run scenarios/quickstart.yaml --out results
@@ -100,10 +101,7 @@ type Files = Vec<(String, Vec<u8>)>;
 
 /// Names and contents of all that is asked for.
 fn files(folder: &Folder, formats: &[Form], args: &ReportArgs) -> Result<Files, Failure> {
-    let plots: Vec<Vec<Plot>> = match folder {
-        Folder::Run(run) => vec![plot::of_run(run)],
-        Folder::Comparison(comparison) => plot::of_comparison(comparison),
-    };
+    let plots = plot::of_folder(folder);
     let each = || plots.iter().flatten();
     let mut files = Vec::new();
     for format in formats {
@@ -128,6 +126,8 @@ fn files(folder: &Folder, formats: &[Form], args: &ReportArgs) -> Result<Files, 
                 let text = match folder {
                     Folder::Run(run) => csv::run(&run.summary),
                     Folder::Comparison(comparison) => csv::comparison(comparison),
+                    Folder::Sweep(sweep) => csv::sweep(sweep),
+                    Folder::Runs(runs) => csv::runs(runs),
                 };
                 files.push(("figures.csv".to_owned(), text.map_err(Failure::other)?.into_bytes()));
             }
@@ -135,7 +135,7 @@ fn files(folder: &Folder, formats: &[Form], args: &ReportArgs) -> Result<Files, 
     }
     if files.is_empty() {
         return Err(Failure::Input(
-            "the folder holds no table to draw from: run again with --out, or ask for --format html, md or csv"
+            "the folder holds nothing to draw from: run again with --out, or ask for --format html, md or csv"
                 .to_owned(),
         ));
     }
@@ -148,9 +148,11 @@ fn svg(plot: &Plot) -> String {
 }
 
 fn markdown(folder: &Folder, pictures: &[Vec<Picture>]) -> String {
-    match folder {
-        Folder::Run(run) => markdown::run(&run.summary, pictures.first().map_or(&[], Vec::as_slice)),
-        Folder::Comparison(comparison) => markdown::comparison(comparison, pictures),
+    let first = pictures.first().map_or(&[][..], Vec::as_slice);
+    match (folder, overview(folder)) {
+        (Folder::Run(run), _) => markdown::run(&run.summary, first),
+        (Folder::Comparison(comparison), _) => markdown::comparison(comparison, pictures),
+        (_, overview) => markdown::overview(&overview.unwrap_or_default(), first),
     }
 }
 
@@ -168,9 +170,12 @@ impl From<FolderError> for Failure {
     fn from(error: FolderError) -> Failure {
         match error {
             FolderError::Io { .. } => Failure::other(error),
-            FolderError::Empty(..) | FolderError::Document { .. } | FolderError::Table(_) | FolderError::Csv { .. } => {
-                Failure::input(error)
-            }
+            FolderError::Empty(..)
+            | FolderError::Missing(..)
+            | FolderError::Unfinished { .. }
+            | FolderError::Document { .. }
+            | FolderError::Table(_)
+            | FolderError::Csv { .. } => Failure::input(error),
         }
     }
 }

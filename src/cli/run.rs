@@ -37,7 +37,7 @@ pub struct RunArgs {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
-    /// Write summary.json and the tables timeline, workers and jobs into this folder (several runs: a folder each below it)
+    /// Write summary.json and the tables timeline, workers, placements, hosts and jobs into this folder (several runs: a folder each below it)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Overwrite results that are there

@@ -1,6 +1,7 @@
 //! Runs of plans and what comes out of them: one run with its books, figures, hash and tables.
 
 pub mod output;
+pub mod places;
 pub mod rows;
 pub mod run;
 pub mod summarize;

@@ -1,9 +1,11 @@
-//! One run into a directory: `summary.json`, the tables `timeline`, `workers` and `jobs`, and the transcript if asked for.
+//! One run into a directory: `summary.json`, the tables `timeline`, `workers`, `placements`, `hosts` and `jobs`, and the transcript
+//! if asked for.
 
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use super::places::{HOST_COLUMNS, PLACEMENT_COLUMNS, PlaceRows};
 use super::rows::{JOB_COLUMNS, JobRows, WORKER_COLUMNS, WorkerRows};
 use super::run::{Outcome, RunError, RunOptions, run_with};
 use crate::ledger::Timeline;
@@ -17,7 +19,7 @@ use crate::sim::Progress;
 use crate::sim::plan::Plan;
 use crate::units::{EndpointId, Time};
 
-/// Columns of the table `timeline`.
+/// Columns of the table `timeline`. `asleep_mean` is the part of `idle_mean` that is asleep or frozen, which costs nothing.
 pub const TIMELINE_COLUMNS: &[(&str, Kind)] = &[
     ("endpoint", Kind::Text),
     ("from_s", Kind::Number),
@@ -27,6 +29,7 @@ pub const TIMELINE_COLUMNS: &[(&str, Kind)] = &[
     ("queue_mean", Kind::Number),
     ("initializing_mean", Kind::Number),
     ("idle_mean", Kind::Number),
+    ("asleep_mean", Kind::Number),
     ("running_mean", Kind::Number),
     ("throttled_mean", Kind::Number),
     ("outdated_mean", Kind::Number),
@@ -95,15 +98,17 @@ pub fn run_into(
     };
     let timeline_table = table("timeline", TIMELINE_COLUMNS)?;
     let workers = WorkerRows::new(table("workers", WORKER_COLUMNS)?, classes, options.rounding);
+    let places = PlaceRows::new(table("placements", PLACEMENT_COLUMNS)?, table("hosts", HOST_COLUMNS)?, classes);
     let jobs = output.jobs.then(|| table("jobs", JOB_COLUMNS)).transpose()?.map(JobRows::new);
     let timeline = Timeline::new(classes, options.rounding, buckets_per_endpoint(plan.endpoints.len()));
     let (mut text, mut json) = transcripts(plan, options, output, &mut directory)?;
-    let watchers = (timeline, (workers, jobs));
+    let watchers = (timeline, ((workers, places), jobs));
     let mut recorders = (text.as_mut().map(|(text, _)| text), json.as_mut().map(|(json, _)| json));
     let (mut outcome, watchers) = run_with(plan, options, watchers, &mut recorders, progress)?;
-    let (timeline, (workers, jobs)) = watchers;
+    let (timeline, ((workers, places), jobs)) = watchers;
     write_timeline(timeline_table, &timeline, plan)?;
     workers.into_table().finish()?;
+    places.into_tables().into_iter().try_for_each(|table| table.finish().map(|_| ()))?;
     jobs.map(|jobs| jobs.into_table().finish()).transpose()?;
     if let Some((text, path)) = text {
         text.finish().map_err(|error| OutputError::Io { path, error })?;
@@ -178,6 +183,7 @@ fn write_line(table: &mut Table<Writer>, name: &str, buckets: &[Bucket], timelin
             mean(bucket.queue).into(),
             state(PublicState::Initializing).into(),
             state(PublicState::Idle).into(),
+            mean(bucket.asleep).into(),
             state(PublicState::Running).into(),
             state(PublicState::Throttled).into(),
             state(PublicState::Outdated).into(),
@@ -235,6 +241,20 @@ mod tests {
         reader.records().map(|row| row.unwrap()[place].parse::<f64>().unwrap_or(0.0)).sum()
     }
 
+    /// Sum over buckets of a mean of the timeline times their lengths.
+    fn weighted(scratch: &Scratch, column: &str) -> f64 {
+        let mut reader = csv::Reader::from_path(scratch.0.join("timeline.csv")).unwrap();
+        let head = reader.headers().unwrap().clone();
+        let place = |name: &str| head.iter().position(|other| other == name).unwrap();
+        let (from, to, column) = (place("from_s"), place("to_s"), place(column));
+        let rows = reader.records().map(|row| {
+            let row = row.unwrap();
+            let value = |place: usize| row[place].parse::<f64>().unwrap();
+            value(column) * (value(to) - value(from))
+        });
+        rows.sum()
+    }
+
     #[test]
     fn tables_agree_with_the_summary() {
         let scratch = Scratch::new("tables");
@@ -247,6 +267,26 @@ mod tests {
         close(sum(&scratch, "workers.csv", "jobs"), 500.0);
         close(sum(&scratch, "jobs.csv", "wait_s") / 500.0, total.wait_s.mean.unwrap());
         close(sum(&scratch, "jobs.csv", "waited_for_start") / 500.0, total.cold_start_share.unwrap());
+        close(
+            weighted(&scratch, "asleep_mean"),
+            2.0 * (sum(&scratch, "workers.csv", "asleep_s") + sum(&scratch, "workers.csv", "frozen_s")),
+        );
+        let stays = sum(&scratch, "placements.csv", "to_s") - sum(&scratch, "placements.csv", "from_s");
+        let lives = [
+            "pulling_s",
+            "asleep_s",
+            "frozen_s",
+            "throttled_s",
+            "starting_s",
+            "warm_idle_s",
+            "busy_s",
+            "draining_s",
+            "stopping_s",
+            "unhealthy_s",
+        ];
+        close(stays, lives.map(|column| sum(&scratch, "workers.csv", column)).into_iter().sum());
+        let hosts = sum(&scratch, "hosts.csv", "to_s") - sum(&scratch, "hosts.csv", "from_s");
+        close(hosts, outcome.summary.simulated_s);
         // The total and its only endpoint.
         close(sum(&scratch, "timeline.csv", "arrivals"), 1_000.0);
         close(sum(&scratch, "timeline.csv", "cost_documented_usd"), 2.0 * total.cost_usd.documented.total);

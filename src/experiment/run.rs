@@ -147,6 +147,7 @@ impl Watcher for Specs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::PolicyChoice;
     use crate::sim::Clean;
     use crate::units::Span;
 
@@ -191,6 +192,18 @@ mod tests {
         assert!(drained.summary.observed_s > 30.0, "{}", drained.summary.observed_s);
         let cost = |of: &Outcome| of.summary.total.cost_usd.documented.total;
         assert!(cost(&drained) > cost(&outcome));
+    }
+
+    /// The platform's request-count scaler brings workers down itself: to advise another idle timeout would be in vain.
+    #[test]
+    fn a_scaler_that_does_not_use_the_idle_timeout_has_none() {
+        let timeout = |scaler: &str| {
+            let mut plan = Plan::clean(Clean { jobs: 10, ..Clean::default() });
+            plan.endpoints[0].spec.policies.scaling = PolicyChoice::named(scaler);
+            outcome(&plan).summary.endpoints[0].settings.idle_timeout_s
+        };
+        assert!(timeout("queue_delay").is_some());
+        assert_eq!(timeout("request_count"), None);
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::ledger::{Bill, CostPhase, EndpointAccount, Ledger, Profile};
 use crate::metrics::{Activity, EndpointMetrics, Gauge, Histogram, Metrics};
-use crate::policy::{Params, PolicyChoice, WorkerKind, registry};
+use crate::policy::{Params, WorkerKind, registry};
 use crate::results::summary as doc;
 use crate::scheduler::reason::FinishCause;
 use crate::scheduler::transcript_text::stage_name;
-use crate::scheduler::{Binding, EndpointSpec, GpuClass, GpuClassId, JobOutcome, PublicState, Scheduler, StartStage};
+use crate::scheduler::{
+    Binding, EndpointSpec, GpuClass, GpuClassId, JobOutcome, PolicySet, PublicState, Scheduler, StartStage,
+};
 use crate::units::EndpointId;
 
 /// The figures of one endpoint (or of all) from its metrics and its account.
@@ -214,7 +216,7 @@ fn settings(spec: &EndpointSpec, classes: &[GpuClass]) -> doc::EndpointSettings 
         concurrency: spec.concurrency,
         gpus_per_worker: spec.gpus_per_worker,
         scaling: spec.policies.scaling.name.clone(),
-        idle_timeout_s: idle_timeout_s(&spec.policies.keep_alive),
+        idle_timeout_s: idle_timeout_s(&spec.policies),
         flex_usd_per_s: class.map_or(0.0, |class| class.flex.as_usd() * gpus),
         active_usd_per_s: class.map_or(0.0, |class| class.active.as_usd() * gpus),
         binding: match spec.binding {
@@ -225,9 +227,14 @@ fn settings(spec: &EndpointSpec, classes: &[GpuClass]) -> doc::EndpointSettings 
     }
 }
 
-/// The idle timeout, given or default, of a keep-alive policy that has one.
-fn idle_timeout_s(choice: &PolicyChoice) -> Option<f64> {
+/// The idle timeout, given or default, of a keep-alive policy that has one; none where the scaler brings workers down itself.
+fn idle_timeout_s(policies: &PolicySet) -> Option<f64> {
     const NAME: &str = "idle_timeout_s";
+    let choice = &policies.keep_alive;
+    let used = registry::scaling(&policies.scaling).map_or(true, |policy| policy.uses_idle_timeout());
+    if !used {
+        return None;
+    }
     let entry = registry::KEEP_ALIVE.iter().find(|entry| entry.name == choice.name)?;
     let has_one = entry.params.iter().any(|param| param.name == NAME);
     let params = Params::check(choice, entry.params).ok().filter(|_| has_one)?;

@@ -31,6 +31,8 @@ pub struct Bucket {
     pub queue: u64,
     /// Worker-microseconds by public state, in the order of [`PublicState::ALL`].
     pub states: [u64; 6],
+    /// Worker-microseconds asleep or frozen: the part of the state idle that costs nothing.
+    pub asleep: u64,
     /// Cost by profile.
     pub cost: [Money; 2],
     /// Cost under the profile `documented` by what it was spent on, in the order of [`CostPhase::ALL`].
@@ -43,6 +45,7 @@ impl Bucket {
         self.finished += other.finished;
         self.queue += other.queue;
         self.states.iter_mut().zip(other.states).for_each(|(mine, theirs)| *mine += theirs);
+        self.asleep += other.asleep;
         self.cost.iter_mut().zip(other.cost).for_each(|(mine, theirs)| *mine += theirs);
         self.phases.iter_mut().zip(other.phases).for_each(|(mine, theirs)| *mine += theirs);
     }
@@ -54,6 +57,7 @@ struct Line {
     at: Time,
     queue: u64,
     states: [u64; 6],
+    asleep: u64,
     /// Sum of the prices of the workers that bill now, by profile.
     rates: [UsdPerSecond; 2],
     /// That of the profile `documented` by what is billed; rounding has none.
@@ -139,10 +143,12 @@ impl Timeline {
         while line.at < now {
             let end = Time(((line.at.0 / width + 1) * width).min(now.0));
             let span = end.since(line.at);
-            let (queue, states, rates, phase_rates) = (line.queue, line.states, line.rates, line.phase_rates);
+            let (queue, states, asleep) = (line.queue, line.states, line.asleep);
+            let (rates, phase_rates) = (line.rates, line.phase_rates);
             let bucket = line.bucket(line.at, width);
             bucket.queue += queue * span.0;
             bucket.states.iter_mut().zip(states).for_each(|(sum, count)| *sum += count * span.0);
+            bucket.asleep += asleep * span.0;
             bucket.cost.iter_mut().zip(rates).for_each(|(sum, rate)| *sum += rate.cost(span));
             bucket.phases.iter_mut().zip(phase_rates).for_each(|(sum, rate)| *sum += rate.cost(span));
             line.at = end;
@@ -243,8 +249,11 @@ impl Line {
 
     fn state(&mut self, worker: &Member, enters: bool) {
         if let Some(state) = PublicState::of(worker.phase, worker.in_hand, worker.outdated) {
-            let count = &mut self.states[state as usize];
-            *count = if enters { *count + 1 } else { *count - 1 };
+            let counts = [&mut self.states[state as usize], &mut self.asleep];
+            let is_asleep = state == PublicState::Idle && matches!(worker.phase, Phase::Asleep | Phase::Frozen);
+            for count in counts.into_iter().take(1 + usize::from(is_asleep)) {
+                *count = if enters { *count + 1 } else { *count - 1 };
+            }
         }
     }
 }

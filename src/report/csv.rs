@@ -2,6 +2,7 @@
 
 use crate::results::comparison::{Comparison, Interval};
 use crate::results::summary::{Figures, Summary};
+use crate::results::sweep::Sweep;
 use crate::results::tables::{Cell, Kind, Table};
 use crate::results::{Format, OutputError};
 
@@ -59,6 +60,55 @@ pub fn run(summary: &Summary) -> Result<String, OutputError> {
             row("endpoint", endpoint.name.as_str(), &endpoint.figures);
         }
         row("total", summary.scenario.as_str(), &summary.total);
+    })
+}
+
+/// Several runs: the rows of each, with the folder, the scenario and the seed in front.
+///
+/// # Errors
+/// As the writer says.
+pub fn runs(runs: &[(String, Summary)]) -> Result<String, OutputError> {
+    let mut columns = vec![
+        ("run", Kind::Text),
+        ("scenario", Kind::Text),
+        ("seed", Kind::Count),
+        ("row", Kind::Text),
+        ("name", Kind::Text),
+    ];
+    columns.extend(FIGURES.iter().map(|(name, _)| (*name, Kind::Number)));
+    written(&columns, |table| {
+        for (folder, summary) in runs {
+            let own = summary.endpoints.iter().map(|endpoint| ("endpoint", endpoint.name.as_str(), &endpoint.figures));
+            for (kind, name, figures) in own.chain([("total", summary.scenario.as_str(), &summary.total)]) {
+                let mut cells: Vec<Cell<'_>> = vec![folder.as_str().into(), summary.scenario.as_str().into()];
+                cells.extend([Cell::from(summary.seed), Cell::from(kind), Cell::from(name)]);
+                cells.extend(FIGURES.iter().map(|(_, figure)| Cell::Number(figure(figures))));
+                table.row(&cells);
+            }
+        }
+    })
+}
+
+/// A sweep: a row per point and policy, means over the seeds. What was varied is called by its path.
+///
+/// # Errors
+/// As the writer says.
+pub fn sweep(sweep: &Sweep) -> Result<String, OutputError> {
+    let owned = |name: &str, kind| (name.to_owned(), kind);
+    let mut columns = vec![owned("point", Kind::Count), owned("policy", Kind::Text)];
+    columns.extend(sweep.paths.iter().map(|path| owned(path, Kind::Text)));
+    let figures = ["documented_usd", "seed_usd", "wait_mean_s", "wait_p95_s", "lost_jobs"];
+    columns.extend(figures.map(|name| owned(name, Kind::Number)));
+    written_named(columns, |table| {
+        for point in &sweep.points {
+            let mut cells: Vec<Cell<'_>> = vec![point.point.into(), point.policy.as_str().into()];
+            cells.extend(point.values.iter().map(|value| Cell::from(value.as_str())));
+            let costs = [point.cost_documented_usd, point.cost_seed_usd];
+            cells.extend(
+                costs.into_iter().chain([point.wait_mean_s, point.wait_p95_s, point.lost_jobs]).map(Cell::from),
+            );
+            table.row(&cells);
+        }
     })
 }
 
@@ -147,7 +197,13 @@ mod tests {
         let row = PolicyRow { policy: "a, b".to_owned(), ..PolicyRow::default() };
         let scenario = ScenarioComparison { policies: vec![row], ..ScenarioComparison::default() };
         let compared = Comparison { scenarios: vec![scenario], ..Comparison::default() };
-        for text in [run(&summary).unwrap(), comparison(&compared).unwrap()] {
+        let several = [("a".to_owned(), summary.clone()), ("b".to_owned(), summary.clone())];
+        let point = crate::results::sweep::SweptPoint { values: vec!["5, 6".to_owned()], ..Default::default() };
+        let swept = Sweep { paths: vec!["a.b".to_owned()], points: vec![point], ..Sweep::default() };
+        let texts = [run(&summary), comparison(&compared), runs(&several), sweep(&swept)].map(Result::unwrap);
+        assert_eq!(texts[2].lines().count(), 5, "{}", texts[2]);
+        assert!(texts[3].starts_with("point,policy,a.b,documented_usd,"), "{}", texts[3]);
+        for text in texts {
             let mut reader = csv::Reader::from_reader(text.as_bytes());
             assert!(reader.records().all(|record| record.is_ok()), "{text}");
         }

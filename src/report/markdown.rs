@@ -1,7 +1,8 @@
 //! Runs and comparisons as Markdown: the tables and findings of the text report, with links to pictures that lie beside it.
 
-use super::advice::advice;
-use super::comparison::{basis, costs, findings, service};
+use super::comparison::{self, basis, costs, service};
+use super::findings::findings;
+use super::overview::Overview;
 use super::text::{header, tables};
 use crate::results::Summary;
 use crate::results::comparison::Comparison;
@@ -21,14 +22,12 @@ pub struct Picture {
 pub fn run(summary: &Summary, pictures: &[Picture]) -> String {
     let name = if summary.scenario.is_empty() { "Run" } else { &summary.scenario };
     let mut text = format!("# {}\n\n{}\n", safe(name), safe(header(summary).trim()));
-    let found = advice(summary);
+    let found = findings(summary);
     if !found.is_empty() {
         text += "\n## What stands out\n\n";
     }
     for finding in &found {
-        let whose = finding.endpoint.as_ref().filter(|_| summary.endpoints.len() > 1);
-        let whose = whose.map_or(String::new(), |name| format!("{}: ", safe(name)));
-        text += &format!("- {whose}{}\n", safe(&finding.text));
+        text += &format!("- {}\n", safe(finding));
     }
     text += &shown(pictures);
     for (title, lines) in tables(summary) {
@@ -38,24 +37,34 @@ pub fn run(summary: &Summary, pictures: &[Picture]) -> String {
 }
 
 /// A comparison; `pictures` are those of each scenario.
-pub fn comparison(comparison: &Comparison, pictures: &[Vec<Picture>]) -> String {
+pub fn comparison(compared: &Comparison, pictures: &[Vec<Picture>]) -> String {
     let mut text = String::new();
-    for (place, scenario) in comparison.scenarios.iter().enumerate() {
+    for (place, scenario) in compared.scenarios.iter().enumerate() {
         let gap = if place == 0 { "" } else { "\n" };
         text += &format!("{gap}# Policies in {}\n\n{}\n", safe(&scenario.scenario), safe(scenario.description.trim()));
-        for sentence in basis(scenario, comparison) {
+        for sentence in basis(scenario, compared) {
             text += &format!("\n{}\n", safe(&sentence));
         }
         text += "\n## What can be said\n\n";
-        for finding in findings(scenario, comparison) {
+        for finding in comparison::findings(scenario, compared) {
             text += &format!("- {}\n", safe(&finding));
         }
         text += &shown(pictures.get(place).map_or(&[], Vec::as_slice));
-        let title = format!("Cost per run, US dollars (ranked by {})", comparison.profile);
-        text += &format!("\n## {title}\n\n{}", table(&costs(scenario, comparison)));
+        let title = format!("Cost per run, US dollars (ranked by {})", compared.profile);
+        text += &format!("\n## {title}\n\n{}", table(&costs(scenario, compared)));
         text += &format!("\n## Waiting (seconds) and workers, per run\n\n{}", table(&service(scenario)));
     }
     text
+}
+
+/// A sweep or several runs.
+pub fn overview(overview: &Overview, pictures: &[Picture]) -> String {
+    let mut text = format!("# {}\n\n{}\n", safe(&overview.title), safe(&overview.lead));
+    text += &shown(pictures);
+    for section in &overview.sections {
+        text += &format!("\n## {}\n\n{}\n\n{}", safe(&section.title), safe(&section.note), table(&section.lines));
+    }
+    text + &format!("\n{}\n", safe(&overview.footer))
 }
 
 fn shown(pictures: &[Picture]) -> String {

@@ -4,8 +4,10 @@
 pub mod advice;
 pub mod comparison;
 pub mod csv;
+mod findings;
 pub mod format;
 pub mod markdown;
+pub mod overview;
 pub mod page;
 pub mod plot;
 pub mod sweep;

@@ -11,6 +11,32 @@ const WIDTH_MIN: usize = 80;
 
 /// The cheapest points of a sweep by the documented bill, `width` columns wide.
 pub fn text(sweep: &Sweep, width: u16) -> String {
+    let title = match sweep.points.len() {
+        all if all > SHOWN => format!("The {SHOWN} cheapest of {all}, means per run (documented bill first)"),
+        _ => "Means per run, the cheapest by the documented bill first".to_owned(),
+    };
+    header(sweep) + "\n" + &section(&title, table(sweep, SHOWN), usize::from(width).max(WIDTH_MIN))
+}
+
+/// What was run, in a line.
+pub(super) fn header(sweep: &Sweep) -> String {
+    let manifest = &sweep.manifest;
+    let runs = sweep.points.len() * manifest.seeds.len();
+    let seeds: Vec<String> = manifest.seeds.iter().map(u64::to_string).collect();
+    format!(
+        "{} ({}): {} points, {} policies, seeds {}: {} runs, thermocline {}",
+        manifest.scenario,
+        manifest.hash,
+        count(manifest.points),
+        manifest.policies.len(),
+        seeds.join(", "),
+        count(runs as u64),
+        manifest.program,
+    )
+}
+
+/// At most `most` points, the cheapest by the documented bill first; the first line is the head.
+pub(super) fn table(sweep: &Sweep, most: usize) -> Vec<Vec<String>> {
     let manifest = &sweep.manifest;
     let mut points: Vec<&SweptPoint> = sweep.points.iter().collect();
     points.sort_by(|a, b| a.cost_documented_usd.total_cmp(&b.cost_documented_usd).then(a.point.cmp(&b.point)));
@@ -26,7 +52,7 @@ pub fn text(sweep: &Sweep, width: u16) -> String {
         head.push("lost jobs".to_owned());
     }
     let mut lines = vec![head];
-    for point in points.iter().take(SHOWN) {
+    for point in points.iter().take(most) {
         let mut line = vec![point.point.to_string()];
         line.extend(point.values.iter().cloned());
         if several {
@@ -39,27 +65,11 @@ pub fn text(sweep: &Sweep, width: u16) -> String {
         }
         lines.push(line);
     }
-    let runs = sweep.points.len() * manifest.seeds.len();
-    let seeds: Vec<String> = manifest.seeds.iter().map(u64::to_string).collect();
-    let header = format!(
-        "{} ({}): {} points, {} policies, seeds {}: {} runs, thermocline {}\n",
-        manifest.scenario,
-        manifest.hash,
-        count(manifest.points),
-        manifest.policies.len(),
-        seeds.join(", "),
-        count(runs as u64),
-        manifest.program,
-    );
-    let title = match points.len() {
-        all if all > SHOWN => format!("The {SHOWN} cheapest of {all}, means per run (documented bill first)"),
-        _ => "Means per run, the cheapest by the documented bill first".to_owned(),
-    };
-    header + &section(&title, lines, usize::from(width).max(WIDTH_MIN))
+    lines
 }
 
 /// The last two steps of a path are enough for a head.
-fn short(path: &str) -> String {
+pub(super) fn short(path: &str) -> String {
     let steps: Vec<&str> = path.split('.').collect();
     steps[steps.len().saturating_sub(2)..].join(".")
 }

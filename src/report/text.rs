@@ -3,7 +3,7 @@
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
-use super::advice::advice;
+use super::findings::findings;
 use super::format::{ABSENT, count, maybe_seconds, maybe_share, mean, money, seconds, share};
 use crate::results::Summary;
 use crate::results::summary::{EndpointSummary, Figures, Quantiles};
@@ -268,16 +268,12 @@ fn least_widths(lines: &[Vec<String>], width: usize) -> Vec<u16> {
 }
 
 fn remarks(summary: &Summary, width: usize) -> String {
-    let all = advice(summary);
+    let all = findings(summary);
     if all.is_empty() {
         return String::new();
     }
-    let several = summary.endpoints.len() > 1;
     let mut text = "\nWhat stands out\n".to_owned();
-    for remark in &all {
-        let whose = remark.endpoint.as_ref().filter(|_| several).map_or(String::new(), |name| format!("{name}: "));
-        text += &wrapped(&format!("{whose}{}", remark.text), width);
-    }
+    all.iter().for_each(|remark| text += &wrapped(remark, width));
     text
 }
 

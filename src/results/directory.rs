@@ -9,7 +9,7 @@ use super::tables::{Format, OutputError};
 
 /// The files that a run may leave, without the endings of tables.
 const DOCUMENTS: [&str; 3] = ["summary.json", "transcript.txt", "transcript.jsonl"];
-const TABLES: [&str; 3] = ["timeline", "workers", "jobs"];
+const TABLES: [&str; 5] = ["timeline", "workers", "placements", "hosts", "jobs"];
 
 /// A directory that is being filled.
 pub struct Directory {

@@ -1,4 +1,4 @@
-//! A folder of results read back: what `run --out` or `compare --out` wrote. Tables come as Parquet or as CSV.
+//! A folder of results read back: what `run --out`, `compare --out` or `sweep --out` wrote. Tables come as Parquet or as CSV.
 
 use std::fs::File;
 use std::io;
@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use super::comparison::Comparison;
 use super::reader::{self, Column, Columns};
+use super::several;
 use super::summary::Summary;
+use super::sweep::Sweep;
 use super::tables::{Format, OutputError};
 
 /// Columns of CSV tables that hold words; all others hold numbers.
-const WORDS: [&str; 6] = ["endpoint", "type", "gpu_class", "last_reason", "outcome", "cause"];
+const WORDS: [&str; 9] =
+    ["endpoint", "type", "gpu_class", "last_reason", "outcome", "cause", "name", "data_center", "state"];
 
 /// What a folder holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +22,10 @@ pub enum Folder {
     Run(Box<RunFolder>),
     /// A comparison of policies.
     Comparison(Comparison),
+    /// A sweep over settings: means over the seeds of each point.
+    Sweep(Sweep),
+    /// Several runs, a folder each below it: by scenario, then by seed, with the names of their folders.
+    Runs(Vec<(String, Summary)>),
 }
 
 /// A run with those of its tables that are there.
@@ -30,6 +37,10 @@ pub struct RunFolder {
     pub timeline: Option<Columns>,
     /// The table `workers`.
     pub workers: Option<Columns>,
+    /// The table `placements`; folders of older versions have none.
+    pub placements: Option<Columns>,
+    /// The table `hosts`; folders of older versions have none.
+    pub hosts: Option<Columns>,
     /// The table `jobs`.
     pub jobs: Option<Columns>,
 }
@@ -39,10 +50,26 @@ pub struct RunFolder {
 pub enum FolderError {
     /// There is nothing to report in it.
     #[error(
-        "{0} holds neither summary.json nor comparison.json: give the folder that `thermocline run FILE --out DIR` or \
-         `thermocline compare FILE --out DIR` wrote{1}"
+        "{0} holds neither summary.json nor comparison.json nor sweep.json: give the folder that `thermocline run FILE --out DIR`, \
+         or `compare` or `sweep` with --out, wrote{1}"
     )]
     Empty(String, String),
+    /// It is not there.
+    #[error("{0}: there is no such folder{1}")]
+    Missing(String, &'static str),
+    /// A sweep that was cut off, or of which shards are missing.
+    #[error(
+        "the sweep in {path} is not finished: {there} of {points} points are there; give its command again and it goes on, or bring \
+         its shards together with `thermocline sweep merge`"
+    )]
+    Unfinished {
+        /// Which folder.
+        path: String,
+        /// Points that are there.
+        there: u64,
+        /// Points in all.
+        points: u64,
+    },
     /// A document is not what this program writes.
     #[error("{path}: not a document of thermocline {version}: {error}")]
     Document {
@@ -82,6 +109,10 @@ impl Folder {
     /// # Errors
     /// If there are no results in it, or they cannot be read.
     pub fn read(path: &Path) -> Result<Folder, FolderError> {
+        if !path.is_dir() {
+            let found = if path.exists() { "; it is a file" } else { "" };
+            return Err(FolderError::Missing(path.display().to_string(), found));
+        }
         let summary = path.join("summary.json");
         if summary.exists() {
             let table = |name| table(path, name);
@@ -89,6 +120,8 @@ impl Folder {
                 summary: document(&summary)?,
                 timeline: table("timeline")?,
                 workers: table("workers")?,
+                placements: table("placements")?,
+                hosts: table("hosts")?,
                 jobs: table("jobs")?,
             })));
         }
@@ -96,20 +129,28 @@ impl Folder {
         if comparison.exists() {
             return Ok(Folder::Comparison(document(&comparison)?));
         }
-        Err(FolderError::Empty(path.display().to_string(), below(path)))
+        if let Some(sweep) = several::sweep(path)? {
+            return Ok(Folder::Sweep(sweep));
+        }
+        match several::runs(path)? {
+            runs if !runs.is_empty() => Ok(Folder::Runs(runs)),
+            _ => Err(FolderError::Empty(path.display().to_string(), below(path))),
+        }
     }
 }
 
 /// Folders with results one level down, for the hint.
 fn below(path: &Path) -> String {
     let Ok(entries) = std::fs::read_dir(path) else { return String::new() };
-    let holds = |path: &PathBuf| path.join("summary.json").exists() || path.join("comparison.json").exists();
+    let documents = ["comparison.json", "sweep.json"];
+    let holds = |path: &PathBuf| documents.iter().any(|name| path.join(name).exists());
     let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(holds).collect();
     found.sort();
     found.first().map_or(String::new(), |first| format!("; such as {}", first.display()))
 }
 
-fn document<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, FolderError> {
+/// A document of this program.
+pub(super) fn document<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, FolderError> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| FolderError::Io { path: shown.clone(), error })?;
     crate::json::read(text.as_bytes()).map_err(|error| FolderError::Document {
@@ -222,14 +263,36 @@ mod tests {
     }
 
     #[test]
+    fn several_runs_come_by_scenario_and_seed() {
+        let path = folder("several");
+        for (scenario, seed) in [("b", 1), ("a", 10), ("a", 2)] {
+            let inner = path.join(format!("{scenario}-{seed}"));
+            std::fs::create_dir_all(&inner).unwrap();
+            let summary = Summary { scenario: scenario.to_owned(), seed, ..Summary::default() };
+            std::fs::write(inner.join("summary.json"), serde_json::to_string(&summary).unwrap()).unwrap();
+        }
+        let Folder::Runs(runs) = Folder::read(&path).unwrap() else { panic!("three runs were written") };
+        assert_eq!(runs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a-2", "a-10", "b-1"]);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
     fn a_folder_without_results_says_what_to_do() {
         let path = folder("empty");
         let message = |path: &Path| Folder::read(path).unwrap_err().to_string();
         assert!(message(&path).contains("thermocline run FILE --out DIR"));
+        assert!(message(&path.join("nowhere")).contains("nowhere: there is no such folder"));
+        let swept = path.join("swept");
+        std::fs::create_dir_all(&swept).unwrap();
+        let manifest = super::super::sweep::Manifest { points: 3, ..Default::default() };
+        std::fs::write(swept.join("sweep.json"), serde_json::to_string(&manifest).unwrap()).unwrap();
+        assert!(message(&path).contains("such as") && message(&path).contains("swept"), "{}", message(&path));
+        assert!(message(&swept).contains("0 of 3 points are there"), "{}", message(&swept));
+        std::fs::remove_dir_all(&swept).unwrap();
         let inner = path.join("quickstart-1");
         std::fs::create_dir_all(&inner).unwrap();
         std::fs::write(inner.join("summary.json"), "{\"version\": \"x\"}").unwrap();
-        assert!(message(&path).contains("such as") && message(&path).contains("quickstart-1"));
+        assert!(message(&path).contains("quickstart-1"), "{}", message(&path));
         assert!(message(&inner).contains("summary.json: not a document"), "{}", message(&inner));
         std::fs::write(path.join("summary.json"), serde_json::to_string(&Summary::default()).unwrap()).unwrap();
         std::fs::write(path.join("jobs.csv"), "wait_s\nmany\n").unwrap();

@@ -5,6 +5,7 @@ pub mod directory;
 pub mod folder;
 mod parquet;
 pub mod reader;
+mod several;
 pub mod summary;
 pub mod sweep;
 pub mod tables;

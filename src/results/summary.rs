@@ -115,7 +115,7 @@ pub struct EndpointSettings {
     pub gpus_per_worker: u32,
     /// Scaling policy by name.
     pub scaling: String,
-    /// Idle timeout in seconds, where the keep-alive policy has one.
+    /// Idle timeout in seconds, where the keep-alive policy has one and the scaler does not bring workers down itself.
     pub idle_timeout_s: Option<f64>,
     /// Flex price of a worker on its most wanted GPU class, dollars per second.
     pub flex_usd_per_s: f64,

@@ -155,7 +155,8 @@ fn equal_runs_leave_equal_files() {
         let out = folder.join(name).display().to_string();
         answer(&["run", QUICKSTART, "--out", &out, "--transcript"]);
     }
-    for file in ["summary.json", "timeline.parquet", "workers.parquet", "jobs.parquet", "transcript.txt"] {
+    let tables = ["timeline", "workers", "placements", "hosts", "jobs"].map(|name| format!("{name}.parquet"));
+    for file in tables.iter().map(String::as_str).chain(["summary.json", "transcript.txt"]) {
         let bytes = |name: &str| std::fs::read(folder.join(name).join(file)).expect("the file is there");
         assert!(bytes("a") == bytes("b"), "{file} differs between equal runs");
     }

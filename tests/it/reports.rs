@@ -80,7 +80,7 @@ fn names_in_results_are_words_and_never_markup() {
     let base = folder("hostile");
     let out = base.join("run").display().to_string();
     done(&["run", "scenarios/quickstart.yaml", "--set", "duration_s=10m", "--out", &out, "--format", "csv"]);
-    for file in ["summary.json", "timeline.csv", "workers.csv", "jobs.csv"] {
+    for file in ["summary.json", "timeline.csv", "workers.csv", "placements.csv", "hosts.csv", "jobs.csv"] {
         let path = base.join("run").join(file);
         let text = read(&path).replace("sdxl", "<script>alert(1)</script>");
         fs::write(&path, text).expect("the file can be changed");
@@ -96,6 +96,8 @@ fn names_in_results_are_words_and_never_markup() {
 fn what_cannot_be_reported_is_refused_with_what_to_do() {
     let base = folder("refused");
     let path = base.display().to_string();
+    let message = refusal(&["report", &base.join("nowhere").display().to_string()]);
+    assert!(message.contains("nowhere: there is no such folder"), "{message}");
     let message = refusal(&["report", &path]);
     assert!(message.contains("neither summary.json nor comparison.json") && message.contains("--out DIR"), "{message}");
     fs::write(base.join("summary.json"), "{}").expect("the file can be written");
@@ -130,6 +132,74 @@ fn a_comparison_becomes_a_page_with_its_front() {
     for name in ["pareto.svg", "costs.svg"] {
         assert!(read(&base.join(name)).starts_with("<svg ") && read(&base.join("report.md")).contains(name));
     }
+}
+
+/// In that scenario the host `west` is lost from 4 h to 5 h, and its workers go on elsewhere.
+#[test]
+fn nobody_is_drawn_on_a_host_that_is_lost() {
+    let base = folder("host-loss");
+    let out = base.display().to_string();
+    done(&["run", "scenarios/host-loss.yaml", "--out", &out, "--format", "csv"]);
+    let rows = |name: &str| -> Vec<Vec<String>> {
+        let text = read(&base.join(name));
+        text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
+    };
+    let number = |text: &String| text.parse::<f64>().expect("a number");
+    let lost: Vec<(String, f64, f64)> = rows("hosts.csv")
+        .into_iter()
+        .filter(|row| row[6] == "lost")
+        .map(|row| (row[0].clone(), number(&row[4]), number(&row[5])))
+        .collect();
+    assert!(!lost.is_empty() && lost.iter().all(|(_, from, to)| (*from, *to) == (14_400.0, 18_000.0)), "{lost:?}");
+    let stays = rows("placements.csv");
+    for stay in &stays {
+        let (from, to) = (number(&stay[3]), number(&stay[4]));
+        let overlaps = |host: &(String, f64, f64)| host.0 == stay[2] && from < host.2 && to > host.1;
+        assert!(!lost.iter().any(overlaps), "{stay:?} was on a host that was lost");
+    }
+    let moved = stays.iter().any(|stay| stays.iter().any(|other| other[0] == stay[0] && other[2] != stay[2]));
+    assert!(moved, "a worker of the lost host went on elsewhere");
+    done(&["report", &out, "--format", "svg"]);
+    let picture = read(&base.join("hosts.svg"));
+    assert!(picture.contains("host lost") && picture.contains("west") && !picture.contains("host 2"), "{picture}");
+}
+
+#[test]
+fn a_sweep_and_several_runs_become_pages() {
+    let base = folder("many");
+    let (swept, seeds) = (base.join("sweep").display().to_string(), base.join("seeds").display().to_string());
+    let vary = ["--vary", "endpoints.sdxl.idle_timeout_s=5,60", "--seeds", "2", "--out", &swept];
+    done(&[&["sweep", "scenarios/quickstart.yaml", "--set", SHORT][..], &vary].concat());
+    done(&["run", "scenarios/quickstart.yaml", "--set", SHORT, "--seed", "1,2,3", "--out", &seeds]);
+    for folder in [&swept, &seeds] {
+        done(&["report", folder, "--format", "html,svg,md,csv"]);
+    }
+    let page = read(&base.join("sweep/report.html"));
+    for words in ["Sweep of quickstart", "cheapest by the documented bill", "idle_timeout_s 60", "Cost and wait by"] {
+        assert!(page.contains(words), "no {words} in the page");
+    }
+    for name in ["pareto.svg", "axis.svg"] {
+        assert!(
+            read(&base.join("sweep").join(name)).starts_with("<svg ")
+                && read(&base.join("sweep/report.md")).contains(name)
+        );
+    }
+    assert_eq!(read(&base.join("sweep/figures.csv")).lines().count(), 3);
+    let page = read(&base.join("seeds/report.html"));
+    for words in [
+        "Several runs: quickstart",
+        "Figures of 3 runs",
+        "Run by run",
+        "quickstart-2",
+        "documented bill, mean of 3 runs",
+    ] {
+        assert!(page.contains(words), "no {words} in the page");
+    }
+    assert!(read(&base.join("seeds/report.md")).contains("runs.svg"));
+    assert_eq!(read(&base.join("seeds/figures.csv")).lines().count(), 7, "three runs of an endpoint and all together");
+    fs::remove_file(base.join("sweep/sweep.parquet")).expect("the table can be removed");
+    let message = refusal(&["report", &swept, "--force"]);
+    assert!(message.contains("is not finished: 2 of 2 points are there"), "{message}");
 }
 
 /// A small part of what `thermocline report --gallery --check` rebuilds.

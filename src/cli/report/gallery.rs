@@ -8,7 +8,7 @@ use crate::cli::progress::Steps;
 use crate::cli::{Failure, compare, output, run};
 use crate::experiment::output::{OutputOptions, run_into};
 use crate::lab::candidate;
-use crate::lab::compare::{Entrant, Options, Replications};
+use crate::lab::compare::{Entrant, Options, Replications, floor};
 use crate::ledger::Profile;
 use crate::report::format::{maybe_seconds, maybe_share, money};
 use crate::report::markdown;
@@ -24,6 +24,8 @@ const PAGES: &str = "reports";
 const PICTURED: [&str; 2] = ["quickstart", "host-loss"];
 /// The scenarios in which policies are held against each other: short ones, of three kinds of traffic.
 const COMPARED: [&str; 3] = ["quickstart", "spike-extra-workers", "warm-caches"];
+/// What is said of recorded traffic, which is not made here.
+const TRACES: &str = "traces/README.md";
 /// What the pages of comparisons are called in front of their scenario.
 const POLICIES: &str = "policies-";
 /// Runs of each policy: the fewest that give intervals.
@@ -102,7 +104,7 @@ fn run_page(name: &str, file: &Path) -> Result<Page, Failure> {
         let _ = fs::remove_dir_all(&scratch);
         match read? {
             Folder::Run(run) => (run.summary.clone(), plot::of_run(&run)),
-            Folder::Comparison(_) => return Err(Failure::other("a run left no summary")),
+            _ => return Err(Failure::other("a run left no summary")),
         }
     } else {
         (crate::experiment::run(&scenario.plan, &options, &mut |_| {})?.summary, Vec::new())
@@ -148,7 +150,7 @@ fn comparison_page(name: &str, file: &Path) -> Result<Page, Failure> {
         Options { replications: Replications::Seeds((1..=SEEDS).collect()), profile: Profile::Documented, baseline };
     let steps = Steps::new(name);
     let watch = |progress: crate::lab::compare::Progress| steps.show(progress.done, progress.of);
-    let table = crate::lab::compare::compare(&plain, &entrants, &options, None, &watch)?;
+    let table = crate::lab::compare::compare(&plain, &entrants, &options, Some(&floor::bound_of), &watch)?;
     let line = vec![
         name.to_owned(),
         table.policies.len().to_string(),
@@ -190,7 +192,7 @@ fn contents(runs: &[Page], comparisons: &[Page]) -> String {
         "# Gallery\n\nWhat every scenario of `{SCENARIOS}/` gives, and what the policies make of some of them. Made by\n\
          `thermocline report --gallery --force`, kept true by the tests. Under the *seed* bill idle flex workers are free, under the\n\
          *documented* bill every second from the wake signal to the full stop is paid.\n\n## Scenarios\n\n{}\n## Policies against each \
-         other\n\n{}",
+         other\n\n{}\nWhat the policies make of recorded traffic is in [traces]({TRACES}).\n",
         table(&head, runs),
         table(&policies, comparisons)
     )

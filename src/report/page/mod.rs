@@ -2,10 +2,12 @@
 //! twice, for a desk and for a phone; the style shows the one that fits, and follows the reader's light or dark setting.
 
 mod comparison;
+mod overview;
 mod run;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::overview::overview;
 use super::plot::{self, Plot};
 use crate::results::Folder;
 
@@ -14,10 +16,14 @@ const STYLE: &str = include_str!("style.css");
 
 /// The page, ending with a line's end. Equal results give equal bytes.
 pub fn page(folder: &Folder) -> String {
-    let (title, body) = match folder {
-        Folder::Run(run) => (run::title(&run.summary), run::body(run, &plot::of_run(run))),
-        Folder::Comparison(comparison) => {
-            (comparison::title(comparison), comparison::body(comparison, &plot::of_comparison(comparison)))
+    let plots = plot::of_folder(folder);
+    let first = plots.first().map_or(&[][..], Vec::as_slice);
+    let (title, body) = match (folder, overview(folder)) {
+        (Folder::Run(run), _) => (run::title(&run.summary), run::body(run, first)),
+        (Folder::Comparison(comparison), _) => (comparison::title(comparison), comparison::body(comparison, &plots)),
+        (_, overview) => {
+            let overview = overview.unwrap_or_default();
+            (overview.title.clone(), overview::body(&overview, first))
         }
     };
     let page = html! {
@@ -89,6 +95,7 @@ mod tests {
     use crate::results::RunFolder;
     use crate::results::comparison::{Comparison, PolicyRow, ScenarioComparison};
     use crate::results::summary::{EndpointSummary, Summary};
+    use crate::results::sweep::Sweep;
 
     const HOSTILE: &str = "<script>alert(1)</script>\"'&";
 
@@ -106,6 +113,17 @@ mod tests {
         summary.total.cost_usd.seed.total = 5.67;
         summary.total.wait_s.p95 = Some(3.25);
         Folder::Run(Box::new(RunFolder { summary, ..RunFolder::default() }))
+    }
+
+    fn swept() -> Folder {
+        let point = crate::results::sweep::SweptPoint { values: vec![HOSTILE.to_owned()], ..Default::default() };
+        let sweep = Sweep { paths: vec![HOSTILE.to_owned()], points: vec![point], ..Sweep::default() };
+        Folder::Sweep(sweep)
+    }
+
+    fn several() -> Folder {
+        let Folder::Run(run) = run() else { unreachable!("a run is a run") };
+        Folder::Runs(vec![(HOSTILE.to_owned(), run.summary.clone()), ("b".to_owned(), run.summary)])
     }
 
     fn compared() -> Folder {
@@ -132,7 +150,7 @@ mod tests {
 
     #[test]
     fn pages_are_well_formed_need_nothing_and_escape_names() {
-        for page in [run(), compared()].map(|folder| page(&folder)) {
+        for page in [run(), compared(), swept(), several()].map(|folder| page(&folder)) {
             well_formed(&page);
             for foreign in ["<script", "http:", "https:", "src=", "href=", "url(", "@import"] {
                 assert!(!page.contains(foreign), "`{foreign}` in\n{page}");

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{card, figures, list, table};
-use crate::report::advice::advice;
+use crate::report::findings::findings;
 use crate::report::format::{ABSENT, count, maybe_seconds, maybe_share, mean, money, seconds};
 use crate::report::plot::Plot;
 use crate::report::text::{header, shown, tables};
@@ -19,13 +19,7 @@ pub(super) fn title(summary: &Summary) -> String {
 pub(super) fn body(run: &RunFolder, plots: &[Plot]) -> Markup {
     let summary = &run.summary;
     let missing = missing(run);
-    let found: Vec<String> = advice(summary)
-        .into_iter()
-        .map(|finding| match finding.endpoint.filter(|_| summary.endpoints.len() > 1) {
-            Some(name) => format!("{name}: {}", finding.text),
-            None => finding.text,
-        })
-        .collect();
+    let found = findings(summary);
     html! {
         h1 { @if summary.scenario.is_empty() { "Run" } @else { (summary.scenario) } }
         p.lead { (header(summary).trim()) }

@@ -36,6 +36,12 @@ impl Scale {
         Scale::Log { from: libm::pow(10.0, from), to: libm::pow(10.0, to) }
     }
 
+    /// By logarithms, just around `least` and `most`, both above zero: for points, of which only the place says something.
+    pub fn log_around(least: f64, most: f64) -> Scale {
+        let pad = libm::pow((most / least).max(1.0), 0.08).max(1.01);
+        Scale::Log { from: least / pad, to: most * pad }
+    }
+
     /// The part of the axis that lies below `value`, 0 to 1.
     pub fn part(&self, value: f64) -> f64 {
         let part = match *self {
@@ -54,15 +60,44 @@ impl Scale {
                 let last = (to / step + 1e-9).floor() as i64;
                 (first..=last).map(|place| place as f64 * step).map(|value| (value, number(value, step))).collect()
             }
-            Scale::Log { from, to } => {
-                let first = libm::round(libm::log10(from)) as i32;
-                let last = libm::round(libm::log10(to)) as i32;
-                let every = ((last - first) as usize / most.max(1) + 1).max(1);
-                let powers = (first..=last).step_by(every).map(|power| libm::pow(10.0, f64::from(power)));
-                powers.map(|value| (value, number(value, value))).collect()
+            Scale::Log { from, to } => log_ticks(from, to, most),
+        }
+    }
+}
+
+/// Powers of ten where the axis begins and ends at some; otherwise as many round values as there is room for.
+fn log_ticks(from: f64, to: f64, most: usize) -> Vec<(f64, String)> {
+    const MANTISSAS: [&[f64]; 4] =
+        [&[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0], &[1.0, 2.0, 3.0, 5.0], &[1.0, 2.0, 5.0], &[1.0, 3.0]];
+    let (first, last) = (libm::log10(from), libm::log10(to));
+    let is_power = |log: f64| (log - libm::round(log)).abs() < 1e-9;
+    if !(is_power(first) && is_power(last)) {
+        // A short stretch of a logarithmic axis is almost even.
+        if last - first < 0.4 {
+            return Scale::Linear { from, to }.ticks(most);
+        }
+        let powers: Vec<f64> = (libm::floor(first) as i32..=libm::ceil(last) as i32)
+            .map(|power| libm::pow(10.0, f64::from(power)))
+            .collect();
+        for mantissas in MANTISSAS {
+            let values = powers
+                .iter()
+                .flat_map(|power| mantissas.iter().map(move |mantissa| (power * mantissa, *power, *mantissa)));
+            let inside: Vec<(f64, String)> = values
+                .filter(|(value, ..)| (from..=to).contains(value))
+                .map(|(value, power, mantissa)| {
+                    (value, number(value, if mantissa.fract() == 0.0 { power } else { power / 10.0 }))
+                })
+                .collect();
+            if inside.len() <= most.max(2) {
+                return inside;
             }
         }
     }
+    let (first, last) = (libm::ceil(first - 1e-9) as i32, libm::floor(last + 1e-9) as i32);
+    let every = ((last - first).max(0) as usize / most.max(1) + 1).max(1);
+    let powers = (first..=last).step_by(every).map(|power| libm::pow(10.0, f64::from(power)));
+    powers.map(|value| (value, number(value, value))).collect()
 }
 
 /// The next of 1, 2, 5, 10, ... that is not below `step`.
@@ -265,6 +300,9 @@ mod tests {
         assert_eq!(names(Scale::up_to(0.0), 2), ["0.0", "0.5", "1.0"]);
         assert_eq!(names(Scale::log(0.02, 40.0), 8), ["0.01", "0.1", "1", "10", "100"]);
         assert_eq!(names(Scale::log(1.0, 1e6), 3), ["1", "1000", "1,000,000"]);
+        assert_eq!(names(Scale::log_around(15.0, 82.0), 8), ["15", "20", "30", "40", "50", "70"]);
+        assert_eq!(names(Scale::log_around(3.1, 4.2), 4), ["3.5", "4.0"]);
+        assert_eq!(names(Scale::log_around(0.013, 900.0), 4), ["0.01", "1", "100"]);
     }
 
     #[test]

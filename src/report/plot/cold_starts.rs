@@ -1,11 +1,11 @@
-//! Where the time of cold starts goes: a bar per endpoint, divided into stages.
+//! Where the time of cold starts goes: a bar per endpoint and kind of start (full load, thaw of a frozen worker), divided into stages.
 
 use super::Plot;
 use super::axes::{Panel, Sample, Scale, legend};
-use super::scene::{Hatch, Ink, Scene, Side, clipped};
+use super::scene::{Hatch, Ink, Scene, Side, clipped_middle};
 use crate::report::format::{count, seconds};
 use crate::results::RunFolder;
-use crate::results::summary::Figures;
+use crate::results::summary::{Figures, Quantiles};
 
 /// Stages in the order in which a worker goes through them; unknown ones come behind.
 const ORDER: [&str; 6] = ["container", "cuda", "import", "weights", "engine", "resume"];
@@ -24,10 +24,13 @@ const LOOKS: [(Ink, Hatch); 8] = [
 
 /// Most bars.
 const BARS_MAX: usize = 12;
+/// The only stage of a thaw.
+const RESUME: &str = "resume";
 
-/// A bar: whose, and seconds of the mean start by stage.
+/// A bar: whose, which kind of start, and seconds of the mean one by stage.
 struct Bar {
     name: String,
+    kind: &'static str,
     starts: u64,
     mean_s: f64,
     parts: Vec<(String, f64)>,
@@ -35,35 +38,57 @@ struct Bar {
 
 /// The stages of cold starts; none if no start took any time.
 pub(super) fn plot(run: &RunFolder) -> Option<Plot> {
-    let mut bars: Vec<Bar> =
-        run.summary.endpoints.iter().filter_map(|endpoint| bar(&endpoint.name, &endpoint.figures)).collect();
-    bars.sort_by(|a, b| b.starts.cmp(&a.starts).then_with(|| a.name.cmp(&b.name)));
+    let mut endpoints: Vec<Vec<Bar>> =
+        run.summary.endpoints.iter().map(|endpoint| bars(&endpoint.name, &endpoint.figures)).collect();
+    let starts = |bars: &[Bar]| bars.iter().map(|bar| bar.starts).sum::<u64>();
+    let name = |bars: &[Bar]| bars.first().map(|bar| bar.name.clone());
+    endpoints.sort_by(|a, b| starts(b).cmp(&starts(a)).then_with(|| name(a).cmp(&name(b))));
+    let mut bars: Vec<Bar> = endpoints.into_iter().flatten().collect();
+    let left_out = bars.len().saturating_sub(BARS_MAX);
     bars.truncate(BARS_MAX);
     if bars.is_empty() {
         return None;
     }
     let stages = stages(&bars);
-    Some(Plot::new(
-        "cold-starts",
-        "Where the time of a start goes",
-        "The mean start by stage, over all starts that took time: a stage that only some starts go through (a full load, when most are \
-         resumed) counts for its share of them.",
-        |width| draw(&bars, &stages, width),
-    ))
+    let rest =
+        if left_out > 0 { format!(" {left_out} more bars, of fewer starts, are left out.") } else { String::new() };
+    let caption = format!(
+        "The mean start by stage, of those that took time: full loads, and resumes of workers that were frozen. A stage that only \
+         some of them go through counts for its share.{rest}"
+    );
+    Some(Plot::new("cold-starts", "Where the time of a start goes", &caption, |width| draw(&bars, &stages, width)))
 }
 
-fn bar(name: &str, figures: &Figures) -> Option<Bar> {
-    let starts = figures.cold_start_s.count;
-    let mean_s = figures.cold_start_s.mean.filter(|mean| *mean > 0.0)?;
-    let mut parts: Vec<(String, f64)> = figures
-        .cold_start_stages_s
-        .iter()
-        .map(|(stage, times)| (stage.clone(), times.mean.unwrap_or(0.0) * times.count as f64 / starts as f64))
-        .filter(|(_, part)| *part > 0.0)
-        .collect();
-    let place = |stage: &str| ORDER.iter().position(|known| *known == stage).unwrap_or(ORDER.len());
-    parts.sort_by(|a, b| place(&a.0).cmp(&place(&b.0)).then_with(|| a.0.cmp(&b.0)));
-    Some(Bar { name: name.to_owned(), starts, mean_s, parts })
+/// The bars of an endpoint: none, one or two. A start is a resume or a full load, so what is no resume is a full load; averaged
+/// over both, a bar would show a start that never happens.
+fn bars(name: &str, figures: &Figures) -> Vec<Bar> {
+    let all = &figures.cold_start_s;
+    let Some(mean_s) = all.mean.filter(|mean| *mean > 0.0) else { return Vec::new() };
+    let total = |times: &Quantiles| times.mean.unwrap_or(0.0) * times.count as f64;
+    let resumes = figures.cold_start_stages_s.get(RESUME).filter(|resumes| total(resumes) > 0.0);
+    let resumed = resumes.map_or(0, |resumes| resumes.count.min(all.count));
+    let full = all.count - resumed;
+    let mut bars = Vec::new();
+    if full > 0 {
+        let mut parts: Vec<(String, f64)> = figures
+            .cold_start_stages_s
+            .iter()
+            .filter(|(stage, _)| resumed == 0 || *stage != RESUME)
+            .map(|(stage, times)| (stage.clone(), total(times) / full as f64))
+            .filter(|(_, part)| *part > 0.0)
+            .collect();
+        let place = |stage: &str| ORDER.iter().position(|known| *known == stage).unwrap_or(ORDER.len());
+        parts.sort_by(|a, b| place(&a.0).cmp(&place(&b.0)).then_with(|| a.0.cmp(&b.0)));
+        let rest = resumes.map_or(0.0, total);
+        let mean_s = (mean_s * all.count as f64 - rest).max(0.0) / full as f64;
+        let kind = if resumed > 0 { "full loads" } else { "starts" };
+        bars.push(Bar { name: name.to_owned(), kind, starts: full, mean_s, parts });
+    }
+    if let Some(mean_s) = resumes.and_then(|resumes| resumes.mean) {
+        let parts = vec![(RESUME.to_owned(), mean_s)];
+        bars.push(Bar { name: name.to_owned(), kind: "resumes", starts: resumed, mean_s, parts });
+    }
+    bars
 }
 
 /// Every stage of some bar, in order.
@@ -95,8 +120,8 @@ fn draw(bars: &[Bar], stages: &[String], width: f64) -> Scene {
     panel.grid_across(&mut scene, "mean start, seconds");
     for (place, bar) in bars.iter().enumerate() {
         let at = top + ROW * place as f64;
-        let words = format!(": {} starts, {} in the mean", count(bar.starts), seconds(bar.mean_s));
-        let name = clipped(&bar.name, width - 30.0 - super::scene::text_width(&words, super::scene::TEXT));
+        let words = format!(": {} {}, {} in the mean", count(bar.starts), bar.kind, seconds(bar.mean_s));
+        let name = clipped_middle(&bar.name, width - 30.0 - super::scene::text_width(&words, super::scene::TEXT));
         scene.text((panel.left, at + 10.0), &format!("{name}{words}"), Ink::Text, Side::Start);
         let mut from = 0.0;
         for (stage, part) in &bar.parts {
@@ -111,21 +136,28 @@ fn draw(bars: &[Bar], stages: &[String], width: f64) -> Scene {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::summary::Quantiles;
 
     #[test]
-    fn the_parts_of_a_bar_add_up_to_the_mean_start() {
+    fn full_loads_and_resumes_have_a_bar_each_and_their_parts_add_up() {
         let times = |count, mean| Quantiles { count, mean: Some(mean), ..Quantiles::default() };
         let mut figures = Figures { cold_start_s: times(100, 2.9), ..Figures::default() };
         figures.cold_start_stages_s.insert("resume".to_owned(), times(90, 1.0));
         figures.cold_start_stages_s.insert("weights".to_owned(), times(10, 15.0));
         figures.cold_start_stages_s.insert("container".to_owned(), times(10, 5.0));
-        let bar = bar("a", &figures).unwrap();
-        let sum: f64 = bar.parts.iter().map(|part| part.1).sum();
-        assert!((sum - 2.9).abs() < 1e-12);
-        let names: Vec<&str> = bar.parts.iter().map(|part| part.0.as_str()).collect();
-        assert_eq!(names, ["container", "weights", "resume"]);
-        assert_eq!(stages(&[bar]), ["container", "weights", "resume"]);
+        let both = bars("a", &figures);
+        let seen: Vec<_> = both.iter().map(|bar| (bar.kind, bar.starts, libm::round(bar.mean_s * 1e9) / 1e9)).collect();
+        assert_eq!(seen, [("full loads", 10, 20.0), ("resumes", 90, 1.0)]);
+        for bar in &both {
+            let sum: f64 = bar.parts.iter().map(|part| part.1).sum();
+            assert!((sum - bar.mean_s).abs() < 1e-12);
+        }
+        let names: Vec<&str> = both[0].parts.iter().map(|part| part.0.as_str()).collect();
+        assert_eq!(names, ["container", "weights"]);
+        assert_eq!(stages(&both), ["container", "weights", "resume"]);
+        figures.cold_start_stages_s.remove("resume");
+        figures.cold_start_s = times(10, 20.0);
+        let one = bars("a", &figures);
+        assert_eq!((one.len(), one[0].kind), (1, "starts"));
         assert!(plot(&RunFolder::default()).is_none());
     }
 }

@@ -3,7 +3,7 @@
 use super::Plot;
 use super::axes::{Panel, Sample, Scale, legend};
 use super::over_time::quantile;
-use super::scene::{Dash, Ink, Scene, Side};
+use super::scene::{Dash, Ink, Scene, Side, TEXT, clipped_middle, text_width};
 use crate::report::format::{seconds, share};
 use crate::results::RunFolder;
 use crate::results::folder::{numbers, words};
@@ -29,17 +29,19 @@ struct Waits(Vec<(String, Vec<f64>)>);
 /// The distribution of waits; none without jobs that were started.
 pub(super) fn plot(run: &RunFolder) -> Option<Plot> {
     let waits = Waits::of(run)?;
-    Some(Plot::new(
-        "wait-distribution",
-        "Distribution of waits",
+    let busiest = match run.summary.endpoints.len() > LINES.len() && waits.0.len() == LINES.len() {
+        true => format!(" Beside all endpoints together, the {} busiest have a line.", LINES.len() - 1),
+        false => String::new(),
+    };
+    let caption = format!(
         "The share of started requests that waited no longer than the time below; a line that begins high up means that many did not \
-         wait at all.",
-        |width| draw(&waits, width),
-    ))
+         wait at all.{busiest}"
+    );
+    Some(Plot::new("wait-distribution", "Distribution of waits", &caption, |width| draw(&waits, width)))
 }
 
 impl Waits {
-    /// Those with most jobs by themselves, in their order; all together if there are more than lines.
+    /// Each by itself, in their order; if there are more than lines, all together and those with most jobs.
     fn of(run: &RunFolder) -> Option<Waits> {
         let jobs = run.jobs.as_ref()?;
         let (all, names) = (numbers(jobs, "wait_s")?, words(jobs, "endpoint")?);
@@ -58,7 +60,12 @@ impl Waits {
         }
         groups.retain(|(_, waits)| !waits.is_empty());
         if groups.len() > LINES.len() {
-            groups = vec![("all endpoints".to_owned(), groups.into_iter().flat_map(|(_, waits)| waits).collect())];
+            let all = groups.iter().flat_map(|(_, waits)| waits.iter().copied()).collect();
+            let all = (format!("all {} endpoints", groups.len()), all);
+            // A stable order: of equals the first in the file.
+            groups.sort_by_key(|(_, waits)| std::cmp::Reverse(waits.len()));
+            groups.truncate(LINES.len() - 1);
+            groups.insert(0, all);
         }
         groups.iter_mut().for_each(|(_, waits)| waits.sort_by(f64::total_cmp));
         (!groups.is_empty()).then_some(Waits(groups))
@@ -76,8 +83,9 @@ fn draw(waits: &Waits, width: f64) -> Scene {
             let p95 = seconds(quantile(waits, 0.95));
             let short = waits.partition_point(|wait| *wait < LEAST_S) as f64 / waits.len() as f64;
             let most = width - 34.0 - 14.0;
-            let text = format!("{name}: {} at once, 95 % within {p95}", share(short));
-            (Sample::Line(ink, dash), super::scene::clipped(&text, most))
+            let figures = format!(": {} at once, 95 % within {p95}", share(short));
+            let name = clipped_middle(name, (most - text_width(&figures, TEXT)).max(24.0));
+            (Sample::Line(ink, dash), format!("{name}{figures}"))
         })
         .collect();
     let top = legend(&mut scene, 4.0, 20.0, &entries) + 10.0;
@@ -108,6 +116,25 @@ mod tests {
     use super::*;
     use crate::results::reader::Column;
     use crate::results::summary::EndpointSummary;
+
+    #[test]
+    fn of_many_endpoints_the_busiest_have_lines_beside_all_together() {
+        let mut run = RunFolder::default();
+        let names: Vec<String> = (0..9).map(|place| format!("e{place}")).collect();
+        run.summary.endpoints =
+            names.iter().map(|name| EndpointSummary { name: name.clone(), ..EndpointSummary::default() }).collect();
+        // The later, the busier.
+        let rows: Vec<&String> = (0..9).flat_map(|place| vec![&names[place]; place + 1]).collect();
+        run.jobs = Some(vec![
+            ("endpoint".to_owned(), Column::Text(rows.iter().map(|name| Some((*name).clone())).collect())),
+            ("wait_s".to_owned(), Column::Number(vec![Some(1.0); rows.len()])),
+            ("submitted_s".to_owned(), Column::Number(vec![Some(1.0); rows.len()])),
+        ]);
+        let waits = Waits::of(&run).unwrap();
+        let lines: Vec<(&str, usize)> = waits.0.iter().map(|(name, waits)| (name.as_str(), waits.len())).collect();
+        assert_eq!(lines, [("all 9 endpoints", 45), ("e8", 9), ("e7", 8), ("e6", 7), ("e5", 6)]);
+        assert!(plot(&run).unwrap().caption.contains("busiest"));
+    }
 
     #[test]
     fn each_endpoint_has_its_line_and_warm_up_is_left_out() {

@@ -3,15 +3,17 @@
 mod axes;
 mod cold_starts;
 mod distribution;
+mod front;
 mod hosts;
+mod many;
 mod over_time;
 mod png_file;
 mod render;
 mod scene;
 mod versus;
 
-use crate::results::RunFolder;
 use crate::results::comparison::Comparison;
+use crate::results::{Folder, RunFolder};
 
 pub use render::{PngError, escaped, png, svg};
 pub use scene::Scene;
@@ -44,6 +46,16 @@ impl Plot {
     /// The chart for the page: both widths, of which the style shows the one that fits.
     pub fn inline(&self) -> String {
         render::inline_svg(&self.wide, &self.title, "wide") + &render::inline_svg(&self.narrow, &self.title, "narrow")
+    }
+}
+
+/// The charts of what a folder holds: scenario by scenario for a comparison, in one list for everything else.
+pub fn of_folder(folder: &Folder) -> Vec<Vec<Plot>> {
+    match folder {
+        Folder::Run(run) => vec![of_run(run)],
+        Folder::Comparison(comparison) => of_comparison(comparison),
+        Folder::Sweep(sweep) => vec![many::of_sweep(sweep)],
+        Folder::Runs(runs) => vec![many::of_runs(runs)],
     }
 }
 

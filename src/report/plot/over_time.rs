@@ -3,21 +3,26 @@
 use super::Plot;
 use super::axes::{Panel, Sample, Scale, TimeUnit, legend};
 use super::scene::{Dash, Hatch, Ink, Scene};
+use crate::report::format::count;
 use crate::results::RunFolder;
 use crate::results::folder::{numbers, words};
 
 /// Most bins across the wide picture; half of them on a phone.
 const BINS: usize = 160;
 
-/// Columns of workers by state, from the floor up, and how they look.
+/// Workers by state, from the floor up, and how they look. Those that are asleep or frozen are no part of it: they cost nothing,
+/// and with many endpoints they would be all that one sees.
 const STATES: [(&str, &str, Ink, Hatch); 6] = [
     ("running_mean", "running a job", Ink::Blue, Hatch::Plain),
     ("initializing_mean", "starting, pulling", Ink::Orange, Hatch::Rising),
     ("throttled_mean", "throttled", Ink::Red, Hatch::Crossed),
     ("outdated_mean", "outdated", Ink::Purple, Hatch::Upright),
     ("unhealthy_mean", "unhealthy", Ink::Yellow, Hatch::Level),
-    ("idle_mean", "no job (warm or asleep)", Ink::Sky, Hatch::Plain),
+    (WARM, "warm, no job", Ink::Sky, Hatch::Plain),
 ];
+
+/// Not a column, but what is left of `idle_mean` without `asleep_mean`.
+const WARM: &str = "warm_mean";
 
 /// Columns of cost by phase under the profile `documented`.
 const PHASES: [(&str, &str, Ink, Hatch); 5] = [
@@ -50,8 +55,8 @@ pub(super) fn plots(run: &RunFolder) -> Vec<Plot> {
     let mut plots = vec![Plot::new(
         "timeline",
         "Requests and workers over time",
-        "Above, how many requests came; below, what the workers were doing then. Where the lower picture lags behind the \
-         upper one, requests waited for workers.",
+        "Above, how many requests came; below, what the workers were doing then, those asleep left out. Where the lower picture lags \
+         behind the upper one, requests waited for workers.",
         |width| arrivals_and_workers(&timeline, width),
     )];
     if run.jobs.is_some() {
@@ -98,6 +103,16 @@ impl Timeline<'_> {
         let mut sides: Vec<f64> = self.from.iter().copied().step_by(every).collect();
         sides.push(self.to.last().copied().unwrap_or(1.0));
         Bins { sides, every }
+    }
+
+    /// Mean numbers of workers in a state. Folders of older versions do not tell who of those without a job was asleep.
+    fn workers(&self, state: &str, bins: &Bins) -> Option<Vec<f64>> {
+        if state != WARM {
+            return self.means(state, bins);
+        }
+        let idle = self.means("idle_mean", bins)?;
+        let Some(asleep) = self.means("asleep_mean", bins) else { return Some(idle) };
+        Some(idle.iter().zip(asleep).map(|(idle, asleep)| (idle - asleep).max(0.0)).collect())
     }
 
     /// Sums of a column in bins.
@@ -175,10 +190,11 @@ fn arrivals_and_workers(timeline: &Timeline<'_>, width: f64) -> Scene {
     scene.line(steps(&upper, &bins, &rates), Ink::Text, 1.5, Dash::Solid);
     let layers: Vec<_> = STATES
         .iter()
-        .filter_map(|(column, name, ink, hatch)| Some((timeline.means(column, &bins)?, *name, *ink, *hatch)))
+        .filter_map(|(state, name, ink, hatch)| Some((timeline.workers(state, &bins)?, *name, *ink, *hatch)))
         .filter(|layer| peak(&layer.0) > 0.0)
         .collect();
-    scene.heading((4.0, 160.0), "Workers");
+    let asleep = timeline.means("asleep_mean", &bins);
+    scene.heading((4.0, 160.0), &workers_heading(asleep.as_deref()));
     let entries: Vec<_> =
         layers.iter().map(|(_, name, ink, hatch)| (Sample::Area(*ink, *hatch), (*name).to_owned())).collect();
     let top = legend(&mut scene, 4.0, 170.0, &entries) + 10.0;
@@ -191,6 +207,17 @@ fn arrivals_and_workers(timeline: &Timeline<'_>, width: f64) -> Scene {
     stack(&mut scene, &lower, &bins, &layers);
     lower.grid_time(&mut scene, true);
     scene
+}
+
+/// What the lower picture is, and how many workers are not in it.
+fn workers_heading(asleep: Option<&[f64]>) -> String {
+    match asleep.map(peak) {
+        None => "Workers, asleep ones too".to_owned(),
+        Some(most) if most > 0.0 => {
+            format!("Workers; up to {} more asleep, which costs nothing", count(most.ceil() as u64))
+        }
+        Some(_) => "Workers".to_owned(),
+    }
 }
 
 fn queue_and_waits(timeline: &Timeline<'_>, width: f64) -> Scene {
@@ -296,6 +323,8 @@ mod tests {
             ("arrivals".to_owned(), number(vec![5.0; rows])),
             ("queue_mean".to_owned(), number(vec![2.0; rows])),
             ("running_mean".to_owned(), number(vec![1.5; rows])),
+            ("idle_mean".to_owned(), number(vec![7.0; rows])),
+            ("asleep_mean".to_owned(), number(vec![6.75; rows])),
             ("cost_documented_usd".to_owned(), number(vec![0.25; rows])),
         ];
         let jobs = vec![
@@ -316,6 +345,22 @@ mod tests {
         assert!(
             bins.rates(&timeline.sums("arrivals", &bins).unwrap(), 60.0).iter().all(|rate| (rate - 30.0).abs() < 1e-9)
         );
+    }
+
+    /// Workers that are asleep cost nothing: they must not hide those that work.
+    #[test]
+    fn workers_asleep_are_no_part_of_the_stack() {
+        let mut run = run(3);
+        let timeline = Timeline::of(&run).unwrap();
+        let bins = timeline.bins(840.0);
+        assert_eq!(timeline.workers(WARM, &bins).unwrap(), [0.25; 3]);
+        let scene = format!("{:?}", arrivals_and_workers(&timeline, 840.0));
+        assert!(scene.contains("up to 7 more asleep") && scene.contains("\"warm, no job\""), "{scene}");
+        assert!(!scene.contains("\"8\""), "the axis ends at 2: 1.5 work and 0.25 are warm");
+        run.timeline.as_mut().unwrap().retain(|(name, _)| name != "asleep_mean");
+        let timeline = Timeline::of(&run).unwrap();
+        assert_eq!(timeline.workers(WARM, &bins).unwrap(), [7.0; 3]);
+        assert!(format!("{:?}", arrivals_and_workers(&timeline, 840.0)).contains("asleep ones too"));
     }
 
     #[test]
