@@ -1,47 +1,62 @@
-//! What stands out, in sentences: a finding that many endpoints share, each with its own figures, is said once.
+//! What stands out, in sentences: a finding that many endpoints share, each with its own figures, is said once. Few endpoints are
+//! compared by their figures, so theirs are all said.
 
 use super::advice::{Advice, advice};
 use crate::results::Summary;
 
+/// A finding of more endpoints than this is said once.
+const EACH_MAX: usize = 3;
 /// Endpoints that are named beside the first; the others are counted.
 const NAMED: usize = 8;
 
 /// Units of figures, which say as little about the kind of a finding as the figures.
 const UNITS: [&str; 7] = ["µs", "ms", "s", "min", "h", "d", "%"];
 
-/// All findings of a run. Those of the dearest endpoint come in full; the same with other figures only names who else it is about.
+/// All findings of a run. Of a finding that many endpoints share, that of the dearest endpoint comes in full; the same with other
+/// figures only names who else it is about.
 pub(super) fn findings(summary: &Summary) -> Vec<String> {
     let several = summary.endpoints.len() > 1;
     let cost = |finding: &Advice| {
         let own = summary.endpoints.iter().find(|endpoint| Some(&endpoint.name) == finding.endpoint.as_ref());
         own.map_or(0.0, |endpoint| endpoint.figures.cost_usd.documented.total)
     };
-    let mut groups: Vec<(String, Vec<Advice>)> = Vec::new();
-    for finding in advice(summary) {
-        let kind = kind(&finding.text);
-        match groups.iter_mut().find(|(other, of)| *other == kind && of[0].endpoint.is_some()) {
-            Some((_, group)) if finding.endpoint.is_some() => group.push(finding),
-            _ => groups.push((kind, vec![finding])),
+    let all: Vec<(String, Advice)> =
+        advice(summary).into_iter().map(|finding| (kind(&finding.text), finding)).collect();
+    let mut said: Vec<&str> = Vec::new();
+    let mut sentences = Vec::new();
+    for (kind, finding) in &all {
+        let shared = |other: &&(String, Advice)| other.0 == *kind && other.1.endpoint.is_some();
+        let mut group: Vec<&Advice> = all.iter().filter(shared).map(|(_, finding)| finding).collect();
+        if group.len() <= EACH_MAX || finding.endpoint.is_none() {
+            sentences.push(sentence(finding, several));
+        } else if !said.contains(&kind.as_str()) {
+            said.push(kind);
+            group.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
+            sentences.push(format!(
+                "{} The same, with other figures: {}.",
+                sentence(group[0], several),
+                names(&group[1..])
+            ));
         }
     }
-    let sentence = |(_, mut group): (String, Vec<Advice>)| {
-        group.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
-        let name = |finding: &Advice| finding.endpoint.clone().unwrap_or_default();
-        let first = match &group[0].endpoint {
-            Some(name) if several => format!("{name}: {}", group[0].text),
-            _ => group[0].text.clone(),
-        };
-        let others: Vec<String> = group[1..].iter().map(name).collect();
-        match others.as_slice() {
-            [] => first,
-            some if some.len() <= NAMED => format!("{first} The same, with other figures: {}.", some.join(", ")),
-            some => {
-                let (shown, rest) = some.split_at(NAMED);
-                format!("{first} The same, with other figures: {} and {} more.", shown.join(", "), rest.len())
-            }
-        }
-    };
-    groups.into_iter().map(sentence).collect()
+    sentences
+}
+
+/// A finding with the name of its endpoint, where there are several.
+fn sentence(finding: &Advice, several: bool) -> String {
+    match &finding.endpoint {
+        Some(name) if several => format!("{name}: {}", finding.text),
+        _ => finding.text.clone(),
+    }
+}
+
+/// Whose findings they are, the last ones counted.
+fn names(findings: &[&Advice]) -> String {
+    let names: Vec<&str> = findings.iter().filter_map(|finding| finding.endpoint.as_deref()).collect();
+    match names.split_at_checked(NAMED) {
+        Some((shown, rest)) if !rest.is_empty() => format!("{} and {} more", shown.join(", "), rest.len()),
+        _ => names.join(", "),
+    }
 }
 
 /// The words of a finding without figures and their units.
@@ -78,6 +93,10 @@ mod tests {
             found[0].ends_with("The same, with other figures: e10, e9, e8, e7, e6, e5, e4, e3 and 3 more."),
             "{found:?}"
         );
+        summary.endpoints.truncate(3);
+        let each = findings(&summary);
+        assert_eq!(each.len(), 3, "{each:?}");
+        assert!(each[1].starts_with("e1: Only 51.0 %"), "few endpoints are compared by their figures: {each:?}");
         summary.endpoints.truncate(1);
         assert!(findings(&summary)[0].starts_with("Only 50.0 %"), "one endpoint needs no name");
         summary.complete = false;

@@ -75,7 +75,7 @@ fn of_sweep(sweep: &Sweep) -> Overview {
 }
 
 /// What a point has set: `idle_timeout_s 5`, with its policy if there are several.
-pub(super) fn settings(sweep: &Sweep, point: &SweptPoint) -> String {
+fn settings(sweep: &Sweep, point: &SweptPoint) -> String {
     let last = |path: &str| short(path).rsplit('.').next().unwrap_or("").to_owned();
     let mut parts: Vec<String> = match sweep.paths.as_slice() {
         [_] => point.values.clone(),

@@ -4,7 +4,6 @@ use super::Plot;
 use super::axes::{Panel, Sample, Scale, TimeUnit, legend};
 use super::front::{self, Dot};
 use super::scene::{Dash, Ink, Marker, Place, Scene, Side, TEXT, clipped_middle, text_width};
-use crate::report::overview::settings;
 use crate::report::sweep::short;
 use crate::results::sweep::{Sweep, SweptPoint};
 use crate::results::{Interval, Summary};
@@ -37,12 +36,17 @@ pub(super) fn of_sweep(sweep: &Sweep) -> Vec<Plot> {
         return Vec::new();
     }
     let dots: Vec<Dot> = sweep.points.iter().map(|point| dot(sweep, point)).collect();
+    let mut set: Vec<String> = sweep.paths.iter().map(|path| short(path)).collect();
+    set.extend((sweep.manifest.policies.len() > 1).then(|| "the policy".to_owned()));
     let mut plots = vec![Plot::new(
         "pareto",
         "Cost against wait",
-        "Each point of the sweep by what a run costs (documented bill) and how long 95 % of requests wait at most, means over the \
-         seeds: lower left is better. Both axes are logarithmic and begin where the points do. Filled points are on the front \
-         (nothing is cheaper and quicker at once); the number is the point's in the table.",
+        &format!(
+            "Each point of the sweep by what a run costs (documented bill) and how long 95 % of requests wait at most, means over the \
+             seeds: lower left is better. Both axes are logarithmic and begin where the points do. Filled points are on the front \
+             (nothing is cheaper and quicker at once); the number is the point's in the table, what is in brackets is {}.",
+            set.join(", ")
+        ),
         |width| front::draw(&dots, "US dollars per run, documented bill", width),
     )];
     if let Some(axis) = Axis::of(sweep) {
@@ -98,11 +102,18 @@ fn dot(sweep: &Sweep, point: &SweptPoint) -> Dot {
     };
     Dot {
         number: point.point,
-        name: settings(sweep, point),
+        name: values(sweep, point),
         cost: exactly(point.cost_documented_usd),
         wait: exactly(point.wait_p95_s),
         on_front: !sweep.points.iter().any(beats),
     }
+}
+
+/// What a point has set, in brackets: there is no room for the names of settings at every point.
+fn values(sweep: &Sweep, point: &SweptPoint) -> String {
+    let policy = (sweep.manifest.policies.len() > 1).then_some(&point.policy);
+    let parts: Vec<&str> = point.values.iter().chain(policy).map(String::as_str).collect();
+    format!("({})", parts.join(", "))
 }
 
 impl Axis {
@@ -264,6 +275,9 @@ mod tests {
         sweep.points[2].wait_p95_s = 8.5;
         let on_front: Vec<bool> = sweep.points.iter().map(|point| dot(&sweep, point).on_front).collect();
         assert_eq!(on_front, [true, true, false]);
+        assert_eq!(values(&sweep, &sweep.points[1]), "(2)");
+        sweep.manifest.policies.push(SweptPolicy::default());
+        assert_eq!(values(&sweep, &sweep.points[1]), "(2, p)");
     }
 
     #[test]
