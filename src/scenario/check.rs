@@ -104,7 +104,7 @@ impl Checker<'_> {
     }
 
     /// A timetable, as the policy reads it.
-    fn hours(&mut self, node: &Node, path: &mut Vec<String>) {
+    fn hours(&mut self, node: &Node, path: &[String]) {
         let text = node.as_text().unwrap_or_default();
         let problem = if text.trim().is_empty() { Err("nothing".to_owned()) } else { schedule::check(text) };
         if let Err(found) = problem {

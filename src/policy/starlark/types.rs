@@ -15,9 +15,12 @@ use starlark::syntax::ast::{
 use super::meter;
 use super::view;
 
-/// Built-in functions: fewest and most values in order, what may be given by name, and the kind of the result. A first value that
-/// is gone through is marked.
-const FUNCTIONS: [(&str, usize, usize, &[&str], Kind, First); 25] = [
+/// A built-in function: its name, fewest and most values in order, what may be given by name, the kind of the result, and what the first
+/// value has to be.
+type Function = (&'static str, usize, usize, &'static [&'static str], Kind, First);
+
+/// All of them.
+const FUNCTIONS: [Function; 25] = [
     ("abs", 1, 1, &[], Kind::Number, First::Number),
     ("all", 1, 1, &[], Kind::Bool, First::Entries),
     ("any", 1, 1, &[], Kind::Bool, First::Entries),

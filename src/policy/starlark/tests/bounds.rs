@@ -91,9 +91,9 @@ fn time_is_bounded_whatever_a_step_looks_at() {
         format!("{text}{long}s[9999]\nreturn 1"),
         format!("{text}{long}len(s)\nreturn 1"),
         format!("{text}return len([s.count(\"ab\") for i in range(90000)])"),
-        format!("x = [0] * 100000\nreturn len([sum(x) for i in range(90000)])"),
-        format!("x = [0] * 50000\nreturn len([x[:] for i in range(900)])"),
-        format!("x = [0] * 50000\nreturn len([x + x for i in range(900)])"),
+        "x = [0] * 100000\nreturn len([sum(x) for i in range(90000)])".to_owned(),
+        "x = [0] * 50000\nreturn len([x[:] for i in range(900)])".to_owned(),
+        "x = [0] * 50000\nreturn len([x + x for i in range(900)])".to_owned(),
     ] {
         let found = failure(&body);
         let bounded = ["more than 100000 steps", "MiB", "at most"].iter().any(|words| found.contains(words));
