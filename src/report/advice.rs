@@ -76,8 +76,9 @@ fn warm_idle(settings: &EndpointSettings, figures: &Figures) -> Option<String> {
         return None;
     }
     let found = format!("{} of the documented bill is warm idle", share(idle_share));
+    let shorter = if settings.idle_timeout_s.is_some() { ", or a shorter idle timeout" } else { "" };
     let between_jobs = format!(
-        "{found}, most of it between jobs: fewer workers at a time, or a shorter idle timeout, for longer waits and more cold starts."
+        "{found}, most of it between jobs: fewer workers at a time{shorter}, for longer waits and more cold starts."
     );
     let Some((timeout, shorter)) = settings.idle_timeout_s.and_then(|timeout| shorter_timeout(timeout, figures)) else {
         return Some(between_jobs);

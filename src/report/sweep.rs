@@ -24,11 +24,12 @@ pub(super) fn header(sweep: &Sweep) -> String {
     let runs = sweep.points.len() * manifest.seeds.len();
     let seeds: Vec<String> = manifest.seeds.iter().map(u64::to_string).collect();
     format!(
-        "{} ({}): {} points, {} policies, seeds {}: {} runs, thermocline {}",
+        "{} ({}): {} points, {} {}, seeds {}: {} runs, thermocline {}",
         manifest.scenario,
         manifest.hash,
         count(manifest.points),
         manifest.policies.len(),
+        if manifest.policies.len() == 1 { "policy" } else { "policies" },
         seeds.join(", "),
         count(runs as u64),
         manifest.program,

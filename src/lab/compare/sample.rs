@@ -45,6 +45,8 @@ pub struct Sample {
     pub complete: bool,
     /// What each endpoint missed; empty where it was not kept.
     pub missed: Vec<Missed>,
+    /// In a search that gives each endpoint settings of its own: how far single ones are beyond the limits on waits, in units of these.
+    pub neglect: f64,
 }
 
 impl Missed {
@@ -81,6 +83,7 @@ impl Sample {
             hours: summary.observed_s / 3_600.0,
             complete: summary.complete,
             missed: summary.endpoints.iter().map(|endpoint| Missed::of(&endpoint.figures)).collect(),
+            neglect: 0.0,
         }
     }
 

@@ -130,5 +130,6 @@ fn sample(columns: &[(String, Column)], row: usize) -> Option<Sample> {
         hours: number(11)??,
         complete: count(12)? == 1,
         missed: Vec::new(),
+        neglect: 0.0,
     })
 }

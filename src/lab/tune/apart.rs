@@ -2,6 +2,7 @@
 //! the others have: a few runs say of all combinations of their settings what they would yield, nearly, and only those that look best
 //! have to be run.
 
+use super::goal::{Figure, Limit};
 use crate::experiment::Outcome;
 use crate::lab::compare::Sample;
 use crate::ledger::Profile;
@@ -66,9 +67,31 @@ impl Part {
     }
 }
 
+/// How far an endpoint is beyond the limits on waits, in units of these: each keeps them itself, or what it has under the platform's
+/// defaults (`default`) where that is longer. A promise about the p95 wait of all jobs together would otherwise leave whole endpoints
+/// without workers that have fewer than one job in twenty. A wait that is made small has no limit but the defaults'.
+pub fn neglect(part: &Part, default: &Part, runs: usize, limits: &[Limit], minimized: Figure) -> f64 {
+    let value = |of: &Part, figure: Figure| figure.mean(&[of.sample(runs)], Profile::Documented);
+    let waits = limits.iter().filter(|limit| limit.figure.is_wait()).map(|limit| (limit.figure, limit.value));
+    let small = minimized.is_wait().then_some((minimized, 0.0));
+    let beyond = waits.chain(small).map(|(figure, limit)| {
+        let allowed = limit.max(value(default, figure));
+        let by = value(part, figure) - allowed - figure.alike();
+        if by > 0.0 { by / figure.unit(allowed) } else { 0.0 }
+    });
+    beyond.sum()
+}
+
 /// For each endpoint, whose settings of `pool` to take: the combination with the least `score` that is reached by changing those of
-/// one endpoint at a time, from those that number `from` has for all. `pool` holds what each endpoint yielded in `runs` replications.
-pub fn combine(pool: &[&[Part]], from: usize, runs: usize, score: &dyn Fn(&Sample) -> f64) -> Vec<usize> {
+/// one endpoint at a time, from those that number `from` has for all. `pool` holds what each endpoint yielded in `runs` replications;
+/// `own_score` is added for each endpoint and what it yielded.
+pub fn combine(
+    pool: &[&[Part]],
+    from: usize,
+    runs: usize,
+    score: &dyn Fn(&Sample) -> f64,
+    own_score: &dyn Fn(usize, &Part) -> f64,
+) -> Vec<usize> {
     let endpoints = pool.get(from).map_or(0, |parts| parts.len());
     let mut chosen = vec![from; endpoints];
     for _ in 0..ROUNDS {
@@ -80,7 +103,7 @@ pub fn combine(pool: &[&[Part]], from: usize, runs: usize, score: &dyn Fn(&Sampl
             let with = |option: usize| {
                 let mut all = others.clone();
                 all.add(&pool[option][endpoint]);
-                score(&all.sample(runs))
+                score(&all.sample(runs)) + own_score(endpoint, &pool[option][endpoint])
             };
             let now = (with(chosen[endpoint]), chosen[endpoint]);
             let options = (0..pool.len()).filter(|option| pool[*option].len() == endpoints);
@@ -115,11 +138,20 @@ mod tests {
         // The p95 wait of all jobs within 1 s: the small one may be slow, the big one must be quick.
         let held = |sample: &Sample| sample.cost_usd[1] + if sample.wait_p95_s > 1.0 { 100.0 } else { 0.0 };
         for from in [0, 1] {
-            assert_eq!(combine(&pool, from, 1, &held), [0, 1]);
+            assert_eq!(combine(&pool, from, 1, &held, &|_, _| 0.0), [0, 1]);
         }
-        assert_eq!(combine(&pool, 0, 1, &|sample| sample.cost_usd[1]), [1, 1]);
-        assert_eq!(combine(&pool, 1, 1, &|sample| sample.wait_mean_s), [0, 0]);
-        assert!(combine(&[], 0, 1, &|_| 0.0).is_empty());
+        assert_eq!(combine(&pool, 0, 1, &|sample| sample.cost_usd[1], &|_, _| 0.0), [1, 1]);
+        assert_eq!(combine(&pool, 1, 1, &|sample| sample.wait_mean_s, &|_, _| 0.0), [0, 0]);
+        assert!(combine(&[], 0, 1, &|_| 0.0, &|_, _| 0.0).is_empty());
+        // But nobody is left behind: the small one has to keep the limit as well, or what it had under the defaults.
+        let limits = [Limit { figure: Figure::WaitP95, value: 1.0 }];
+        let fair = |default: &Part| {
+            let own = |_: usize, part: &Part| 100.0 * neglect(part, default, 1, &limits, Figure::Cost);
+            combine(&pool, 0, 1, &held, &own)
+        };
+        assert_eq!((fair(&part(9.0, &[0; 4])), fair(&part(9.0, &[9; 4]))), (vec![0, 0], vec![0, 1]));
+        let quickest = |seconds: u64| neglect(&part(1.0, &[8; 4]), &part(1.0, &[seconds; 4]), 1, &[], Figure::WaitP95);
+        assert!(quickest(8) == 0.0 && quickest(4) > 0.9, "a wait that is made small is made small for each");
     }
 
     #[test]

@@ -85,6 +85,11 @@ impl Figure {
         matches!(self, Figure::SloAttainment | Figure::ColdStartShare)
     }
 
+    /// Seconds of waiting.
+    pub fn is_wait(self) -> bool {
+        matches!(self, Figure::WaitMean | Figure::WaitP50 | Figure::WaitP95 | Figure::WaitP99)
+    }
+
     /// Must be large.
     fn wants_more(self) -> bool {
         self == Figure::SloAttainment
@@ -93,8 +98,8 @@ impl Figure {
     /// Differences up to this are none: seconds of waiting that nobody notices, where starts take many.
     pub fn alike(self) -> f64 {
         match self {
-            Figure::WaitMean | Figure::WaitP50 | Figure::WaitP95 | Figure::WaitP99 => 0.05,
-            Figure::Cost | Figure::SloAttainment | Figure::ColdStartShare | Figure::LostJobs => 0.0,
+            wait if wait.is_wait() => 0.05,
+            _ => 0.0,
         }
     }
 

@@ -278,7 +278,8 @@ fn mean(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
 }
 
 fn meets(samples: &[Sample], limits: &[goal::Limit], profile: Profile) -> bool {
-    limits.iter().all(|limit| limit.missed(samples, 0.0, profile) == 0.0)
+    let neglect = samples.iter().map(|sample| sample.neglect).fold(0.0, f64::max);
+    neglect == 0.0 && limits.iter().all(|limit| limit.missed(samples, 0.0, profile) == 0.0)
 }
 
 fn point(

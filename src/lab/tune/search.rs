@@ -2,7 +2,7 @@
 //!
 //! Of the budget, three fifths go into the race, the rest into steps. A trial that misses the goal stays in the race with a
 //! surcharge on its cost: little data often shows a miss that more data does not confirm. Endpoints race with the same settings; the
-//! steps give each its own ([`apart`](super::apart)).
+//! steps give each its own ([`apart`]).
 
 mod steps;
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde_json::{Map, Value as Json};
 
-use super::apart::Part;
+use super::apart::{self, Part};
 use super::goal::{Figure, Limit};
 use super::space::{Base, Setting, Trial};
 use super::{Options, TuneError};
@@ -79,6 +79,8 @@ pub struct Search<'a> {
     default: Scenario,
     /// The defaults on the last rung.
     default_last: Vec<Sample>,
+    /// What each endpoint yielded then, where each may get settings of its own.
+    default_parts: Vec<Part>,
     /// What must hold on each rung, as far as they were run.
     limits: Vec<Vec<Limit>>,
     /// Who was looked at a second time, and whether the limits held.
@@ -112,6 +114,7 @@ impl<'a> Search<'a> {
             bases,
             default,
             default_last: Vec::new(),
+            default_parts: Vec::new(),
             limits: Vec::new(),
             judged: Vec::new(),
             all: Vec::new(),
@@ -122,12 +125,12 @@ impl<'a> Search<'a> {
             apart: Vec::new(),
         };
         let last = search.last_rung();
-        search.default_last = search.run(&search.default, last).map_err(TuneError::Input)?.0;
         let names = search.default.plan.endpoints.iter().map(|endpoint| endpoint.spec.name.clone());
         search.apart = names.collect();
         if options.common || search.apart.len() < 2 {
             search.apart.clear();
         }
+        (search.default_last, search.default_parts) = search.run(&search.default, last).map_err(TuneError::Input)?;
         search.runs += last.len();
         Ok(search)
     }
@@ -157,8 +160,10 @@ impl<'a> Search<'a> {
     /// the defaults is worth little where these did badly for an hour only.
     pub fn best(&mut self, margin: f64) -> [Option<Evaluated>; 2] {
         let limits = self.options.goal.limits(&self.default_last, self.options.profile);
-        let meets =
-            |of: &&Evaluated| limits.iter().all(|one| one.missed(&of.samples, margin, self.options.profile) == 0.0);
+        let meets = |of: &&Evaluated| {
+            neglect_of(&of.samples) == 0.0
+                && limits.iter().all(|one| one.missed(&of.samples, margin, self.options.profile) == 0.0)
+        };
         let mut fit: Vec<Evaluated> = self.all.iter().filter(meets).cloned().collect();
         let mut alike = fit.len();
         for figure in self.options.goal.order() {
@@ -339,11 +344,16 @@ impl<'a> Search<'a> {
             self.run(&scenario.map_err(|problems| problems.to_string())?, rung)
         };
         let results: Vec<Result<Ran, String>> = trials.par_iter().map(one).collect();
+        let last = rung == self.last_rung();
         let mut evaluated = Vec::new();
         for (trial, result) in trials.into_iter().zip(results) {
             match result {
-                Ok((samples, parts)) => {
+                Ok((mut samples, parts)) => {
                     self.runs += rung.len();
+                    if last {
+                        let neglect = self.neglect(&parts, rung.len());
+                        samples.iter_mut().for_each(|sample| sample.neglect = neglect);
+                    }
                     evaluated.push(Evaluated { trial, samples, parts: Arc::new(parts) });
                 }
                 Err(first) => {
@@ -353,6 +363,13 @@ impl<'a> Search<'a> {
             }
         }
         evaluated
+    }
+
+    /// How far single endpoints are beyond the limits, all together; nothing where all have the same settings.
+    fn neglect(&self, parts: &[Part], runs: usize) -> f64 {
+        let limits = self.options.goal.limits(&self.default_last, self.options.profile);
+        let pairs = parts.iter().zip(&self.default_parts);
+        pairs.map(|(part, default)| apart::neglect(part, default, runs, &limits, self.options.goal.minimized)).sum()
     }
 
     /// Share of the training data that a rung is.
@@ -417,6 +434,11 @@ impl<'a> Search<'a> {
             if limit.figure == Figure::Cost || trust >= 1.0 { missed } else { trust * missed.min(1.0) }
         };
         let missed: f64 = limits.iter().map(missed).sum();
-        self.figure(minimized, samples) + surcharge * unit * missed
+        self.figure(minimized, samples) + surcharge * unit * (missed + neglect_of(samples))
     }
+}
+
+/// As found when all of the endpoints were looked at.
+fn neglect_of(samples: &[Sample]) -> f64 {
+    samples.iter().map(|sample| sample.neglect).fold(0.0, f64::max)
 }

@@ -1,8 +1,8 @@
 //! What a policy can name, and how values are looked at.
 //!
-//! Operators of a file are calls of functions ([`super::operators`]), and what its methods and indices are given goes through
-//! others ([`super::meter`]); built-in functions are our own ([`super::builtins`]), or handed on once they are measured
-//! ([`super::measure`]). Methods that multiply (`join`, `replace`, `format`) are refused when the file is read ([`super::check`]).
+//! Operators of a file are calls of functions (`operators`), and what its methods and indices are given goes through
+//! others (`meter`); built-in functions are our own (`builtins`), or handed on once they are measured
+//! (`measure`). Methods that multiply (`join`, `replace`, `format`) are refused when the file is read (`check`).
 
 use std::sync::LazyLock;
 

@@ -70,8 +70,7 @@ pub(super) fn draw(dots: &[Dot], axis: &str, width: f64) -> Scene {
     let waits: Vec<Interval> = dots.iter().map(|dot| dot.wait).collect();
     let costs: Vec<Interval> = dots.iter().map(|dot| dot.cost).collect();
     let unit = TimeUnit::of_span(waits.iter().map(|wait| ends(wait)[1]).fold(0.0, f64::max));
-    let none = if waits.iter().any(|wait| wait.mean <= LEAST) { " (none: at the lower edge)" } else { "" };
-    scene.heading((4.0, 10.0), &format!("95 % of requests wait at most, {}{none}", unit.name));
+    scene.heading((4.0, 10.0), &format!("95 % of requests wait at most, {}", unit.name));
     let left = if scene.is_narrow() { 44.0 } else { 56.0 };
     let (across, up) = (scale(&costs, 1.0), scale(&waits, unit.seconds));
     let panel = Panel { left, top: 26.0, right: width - 22.0, bottom: scene.height - 40.0, across, up };

@@ -43,8 +43,8 @@ pub(super) fn of_sweep(sweep: &Sweep) -> Vec<Plot> {
         "Cost against wait",
         &format!(
             "Each point of the sweep by what a run costs (documented bill) and how long 95 % of requests wait at most, means over the \
-             seeds: lower left is better. Both axes are logarithmic and begin where the points do. Filled points are on the front \
-             (nothing is cheaper and quicker at once); the number is the point's in the table, what is in brackets is {}.",
+             seeds: lower left is better. Both axes are logarithmic and begin where the points do; no wait is at the lower edge. Filled \
+             points are on the front (nothing is cheaper and quicker at once); the number is the point's in the table, what is in brackets is {}.",
             set.join(", ")
         ),
         |width| front::draw(&dots, "US dollars per run, documented bill", width),

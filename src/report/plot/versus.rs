@@ -18,8 +18,8 @@ pub(super) fn plots(table: &ScenarioComparison, profile: &str, ending: &str) -> 
             "Cost against wait",
             &format!(
                 "Each policy by what a run costs ({profile} bill) and how long 95 % of requests wait at most, with 95 % intervals: \
-                 lower left is better. Both axes are logarithmic and begin where the points do; an interval may reach further. Filled points are on the front \
-                 (nobody is cheaper and quicker at once); the number is the place in the tables."
+                 lower left is better. Both axes are logarithmic and begin where the points do; no wait is at the lower edge; an interval may \
+                 reach further. Filled points are on the front (nobody is cheaper and quicker at once); the number is the place in the tables."
             ),
             |width| pareto(table, profile, width),
         ),

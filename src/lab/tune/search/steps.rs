@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::apart::{Part, combine};
+use super::super::apart::{Part, combine, neglect};
 use super::super::goal::Limit;
 use super::super::space::{Setting, Trial};
-use super::{Evaluated, POOL, SECOND_LOOK_SHARE, Search};
+use super::{Evaluated, POOL, SECOND_LOOK_SHARE, SURCHARGE, Search};
 use crate::lab::compare::sample::Sample;
 
 /// What a trial is charged for missing a limit by one unit where parents are chosen, in units of what is made small. Steep: none that
@@ -89,7 +89,13 @@ impl Search<'_> {
         let pool: Vec<&[Part]> = known.iter().map(|of| of.parts.as_slice()).collect();
         let score = |sample: &Sample| self.score_of(std::slice::from_ref(sample), limits, 1.0);
         let from = 0..PARENTS.min(known.len());
-        let best = from.map(|from| combine(&pool, from, runs, &score));
+        let minimized = self.options.goal.minimized;
+        let unit = SURCHARGE * minimized.unit(self.figure(minimized, &self.default_last));
+        let own = |endpoint: usize, part: &Part| {
+            let default = self.default_parts.get(endpoint);
+            unit * default.map_or(0.0, |default| neglect(part, default, runs, limits, minimized))
+        };
+        let best = from.map(|from| combine(&pool, from, runs, &score, &own));
         let each = |chosen: Vec<usize>| -> Vec<Setting> {
             chosen.iter().enumerate().map(|(number, of)| known[*of].trial.endpoint(number).clone()).collect()
         };
