@@ -1,7 +1,8 @@
 //! Greedy-dual keep-alive: idle workers stay until somebody else wants their GPUs; then the least worthy leaves.
 //!
 //! Formula: worth of an idle worker = clock when it was last used + frequency * D / GPUs. Frequency = idle periods of the endpoint's
-//! workers since it was last entirely gone, D = mean start measured (seconds), GPUs of the worker unless `size` says what counts; clock = worth of the latest victim
+//! workers since it was last entirely gone, D = mean start measured (seconds), GPUs of the worker unless `size` says what counts; clock
+//! = worth of the latest victim
 //! on any host. A start that finds its host full makes idle workers there leave, least worthy first, if that frees enough; an idle
 //! timeout of `max_s` still applies where it is not 0. Source: Fuerst and Sharma, ASPLOS 2021 (FaasCache); policies 4. Meant for own GPUs,
 //! where idling costs nothing until another endpoint needs the place: billed by the second it is the dearest of all. Does badly on: a

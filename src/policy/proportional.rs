@@ -4,7 +4,8 @@
 //! - `target_utilization`: `ceil(L / (c u*))` for the load averaged with a half-life, and at least what waits now; up by at most
 //!   `max(+4, x2)` per 15 s, down to the highest answer of `down_window_s`. Source: Knative's target, Kubernetes' behaviour; policies 1.5.
 //! - `inflight`: `ceil(L / (c share)) + buffer`, the buffer only while there are jobs; down by the idle timeout, with a buffer not below
-//!   the highest answer of `buffer_s`: a buffer that idles out between two jobs is started again at the next. Source: beta9 pkg/abstractions/endpoint/autoscaler.go, Modal's guide "Scaling out"; autoscalers 8.
+//!   the highest answer of `buffer_s`: a buffer that idles out between two jobs is started again at the next. Source: beta9
+//!   pkg/abstractions/endpoint/autoscaler.go, Modal's guide "Scaling out"; autoscalers 8.
 //! - `backlog_drain`: `ceil(lam S / c + Q S / (c drain_s))`, the steady load and what empties the queue in `drain_s`; down by the idle
 //!   timeout. Source: policies 1.6.
 //!

@@ -4,7 +4,8 @@
 //! `[days] [from-to] = workers`, lines are separated by `;`: `mon-fri 8-18 = 3; sat,sun 10:30-16 = 1; 22-6 = 0`. Days and hours left out
 //! mean every one; hours may cross midnight and then belong to the day on which they begin. Up: one worker per job that finds none
 //! idle; down by the idle timeout, never below the minimum. A simulation begins on `first_day` at `first_hour`; `serve` keeps the hours
-//! of the clock, UTC and `utc_offset_h`: it sets both to those of the moment at which its store was made ([`at_clock`]). Source: cron scalers of KEDA and AWS scheduled scaling; policies 2.4. Does badly on: any day that is not
+//! of the clock, UTC and `utc_offset_h`: it sets both to those of the moment at which its store was made ([`at_clock`]). Source: cron
+//! scalers of KEDA and AWS scheduled scaling; policies 2.4. Does badly on: any day that is not
 //! like the others, and on minimums that nobody revisits.
 
 use serde::Deserialize;
