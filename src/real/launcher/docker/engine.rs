@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use bollard::errors::Error;
+use bollard::models::IpamConfig;
 use bollard::{API_DEFAULT_VERSION, Docker};
 
 use crate::real::config::DockerConfig;
@@ -66,9 +67,22 @@ pub async fn engine_gateway(config: &DockerConfig) -> Result<IpAddr, String> {
     }
     let docker = connect(config).await?;
     let network = docker.inspect_network("bridge", None).await.map_err(|error| words(&error))?;
-    let gateways = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
-    let gateway = gateways.into_iter().find_map(|config| config.gateway?.to_string().parse().ok());
-    gateway.ok_or_else(|| "the engine's default bridge has no address".to_owned())
+    let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    let address = |config: IpamConfig| {
+        let told = config.gateway.and_then(|gateway| gateway.to_string().parse().ok());
+        told.or_else(|| first_of(&config.subnet?.to_string()))
+    };
+    configs.into_iter().find_map(address).ok_or_else(|| "the engine's default bridge has no address".to_owned())
+}
+
+/// The first address of a subnet such as `172.17.0.0/16`: the bridge's own, unless the engine is told another one. Docker 20.10 does not
+/// say the address of a bridge that it has made since it was started.
+fn first_of(subnet: &str) -> Option<IpAddr> {
+    let (network, _) = subnet.split_once('/')?;
+    match network.parse().ok()? {
+        IpAddr::V4(network) => Some(IpAddr::V4((u32::from(network).checked_add(1)?).into())),
+        IpAddr::V6(network) => Some(IpAddr::V6((u128::from(network).checked_add(1)?).into())),
+    }
 }
 
 /// A time as the engine writes it, in ns since 1970.
@@ -101,6 +115,14 @@ pub fn status(error: &Error) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bridge_whose_address_is_not_told_has_the_first_one_of_its_subnet() {
+        let address = |text: &str| text.parse::<IpAddr>().ok();
+        assert_eq!(first_of("172.17.0.0/16"), address("172.17.0.1"));
+        assert_eq!(first_of("fd00:1::/64"), address("fd00:1::1"));
+        assert_eq!([first_of("172.17.0.0"), first_of("bridge/16"), first_of("255.255.255.255/32")], [None; 3]);
+    }
 
     #[test]
     fn a_place_that_is_none_and_one_without_tls_are_refused_in_words() {
