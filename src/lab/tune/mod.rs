@@ -278,8 +278,7 @@ fn mean(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
 }
 
 fn meets(samples: &[Sample], limits: &[goal::Limit], profile: Profile) -> bool {
-    let neglect = samples.iter().map(|sample| sample.neglect).fold(0.0, f64::max);
-    neglect == 0.0 && limits.iter().all(|limit| limit.missed(samples, 0.0, profile) == 0.0)
+    search::neglect_of(samples) == 0.0 && limits.iter().all(|limit| limit.missed(samples, 0.0, profile) == 0.0)
 }
 
 fn point(

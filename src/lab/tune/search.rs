@@ -439,6 +439,6 @@ impl<'a> Search<'a> {
 }
 
 /// As found when all of the endpoints were looked at.
-fn neglect_of(samples: &[Sample]) -> f64 {
+pub(super) fn neglect_of(samples: &[Sample]) -> f64 {
     samples.iter().map(|sample| sample.neglect).fold(0.0, f64::max)
 }

@@ -12,7 +12,8 @@ use crate::units::Span;
 /// Late jobs that are saved up, and owed, at most: 400 arrivals' worth where one in twenty may be late.
 const MOST: f64 = 20.0;
 /// Patience does not grow where a job takes this part (one over it) of the time after a start, or more: there the wait is better spent
-/// behind each other than before the start (1.1 % dearer on a recorded trace where it is a quarter, 1.2 % where it is more than half).
+/// behind each other than before the start (1.1 % dearer on a recorded trace where it is a quarter, 1.2 % in
+/// scenarios/quickstart.yaml, where it is more than half).
 const FILLS: f64 = 4.0;
 /// A look at a job is so much after it became late.
 const AFTER: Span = Span(1_000);

@@ -9,7 +9,7 @@ use crate::results::RunFolder;
 use crate::results::folder::{numbers, words};
 
 /// Lines that a reader can tell apart.
-const LINES: [(Ink, Dash); 5] = [
+pub(super) const LINES: [(Ink, Dash); 5] = [
     (Ink::Blue, Dash::Solid),
     (Ink::Red, Dash::Long),
     (Ink::Green, Dash::Short),

@@ -2,20 +2,12 @@
 
 use super::Plot;
 use super::axes::{Panel, Sample, Scale, TimeUnit, legend};
+use super::distribution::LINES;
 use super::front::{self, Dot};
 use super::scene::{Dash, Ink, Marker, Place, Scene, Side, TEXT, clipped_middle, text_width};
 use crate::report::sweep::short;
 use crate::results::sweep::{Sweep, SweptPoint};
 use crate::results::{Interval, Summary};
-
-/// Lines that a reader can tell apart.
-const LINES: [(Ink, Dash); 5] = [
-    (Ink::Blue, Dash::Solid),
-    (Ink::Red, Dash::Long),
-    (Ink::Green, Dash::Short),
-    (Ink::Purple, Dash::Mixed),
-    (Ink::Text, Dash::Dotted),
-];
 
 /// What lies along the axis of a sweep.
 struct Axis {
